@@ -1,0 +1,513 @@
+-- +goose Up
+
+-- Every row belongs to a tenant and is keyed by it, also where a tenant has a
+-- database of its own: so a tenant can move between placements. Times are
+-- microseconds since 1970 (0 for never); lists and maps are JSON; sealed values
+-- are base64url text.
+
+CREATE TABLE tenants (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	friendly_name TEXT NOT NULL DEFAULT '',
+	state TEXT NOT NULL DEFAULT '',
+	organization_id TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	metadata TEXT NOT NULL DEFAULT 'null',
+	inheritance TEXT NOT NULL DEFAULT 'null',
+	sync TEXT NOT NULL DEFAULT 'null',
+	placement TEXT NOT NULL DEFAULT '',
+	database TEXT NOT NULL DEFAULT '',
+	data_key TEXT NOT NULL DEFAULT '',
+	owner TEXT NOT NULL DEFAULT 'null',
+	created_by TEXT NOT NULL DEFAULT '',
+	provisioning_step TEXT NOT NULL DEFAULT '',
+	provisioning_error TEXT NOT NULL DEFAULT '',
+	suspended_at BIGINT NOT NULL DEFAULT 0,
+	suspended_reason TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX tenants_organization_id ON tenants (tenant_id, organization_id) WHERE organization_id <> '';
+
+CREATE TABLE settings (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	settings TEXT NOT NULL DEFAULT 'null',
+	origin BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE signing_keys (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	alg TEXT NOT NULL DEFAULT '',
+	use_state TEXT NOT NULL DEFAULT '',
+	private TEXT NOT NULL DEFAULT '',
+	public TEXT NOT NULL DEFAULT '',
+	certificate TEXT NOT NULL DEFAULT '',
+	current_at BIGINT NOT NULL DEFAULT 0,
+	retired_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	revoked_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX signing_keys_alg ON signing_keys (tenant_id, alg) WHERE use_state = 'current';
+
+CREATE TABLE clients (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	description TEXT NOT NULL DEFAULT '',
+	app_type TEXT NOT NULL DEFAULT '',
+	logo_uri TEXT NOT NULL DEFAULT '',
+	is_first_party BOOLEAN NOT NULL DEFAULT FALSE,
+	is_system BOOLEAN NOT NULL DEFAULT FALSE,
+	secret_hash TEXT NOT NULL DEFAULT '',
+	secret TEXT NOT NULL DEFAULT '',
+	previous_secret_hash TEXT NOT NULL DEFAULT '',
+	previous_until BIGINT NOT NULL DEFAULT 0,
+	token_endpoint_auth_method TEXT NOT NULL DEFAULT '',
+	grant_types TEXT NOT NULL DEFAULT 'null',
+	callbacks TEXT NOT NULL DEFAULT 'null',
+	allowed_origins TEXT NOT NULL DEFAULT 'null',
+	web_origins TEXT NOT NULL DEFAULT 'null',
+	allowed_logout_urls TEXT NOT NULL DEFAULT 'null',
+	initiate_login_uri TEXT NOT NULL DEFAULT '',
+	jwt TEXT NOT NULL DEFAULT 'null',
+	refresh_token TEXT NOT NULL DEFAULT 'null',
+	organization_usage TEXT NOT NULL DEFAULT '',
+	organization_require_behavior TEXT NOT NULL DEFAULT '',
+	default_organization TEXT NOT NULL DEFAULT 'null',
+	sso_disabled BOOLEAN NOT NULL DEFAULT FALSE,
+	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
+	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
+	client_metadata TEXT NOT NULL DEFAULT 'null',
+	other TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE client_grants (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	client_id TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	scope TEXT NOT NULL DEFAULT 'null',
+	organization_usage TEXT NOT NULL DEFAULT '',
+	allow_any_organization BOOLEAN NOT NULL DEFAULT FALSE,
+	subject_type TEXT NOT NULL DEFAULT '',
+	authorization_details_types TEXT NOT NULL DEFAULT 'null',
+	is_system BOOLEAN NOT NULL DEFAULT FALSE,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX client_grants_client_id_audience ON client_grants (tenant_id, client_id, audience);
+
+CREATE TABLE client_grant_organizations (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	grant_id TEXT NOT NULL DEFAULT '',
+	organization_id TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX client_grant_organizations_by_organization_id ON client_grant_organizations (tenant_id, organization_id);
+
+CREATE TABLE resource_servers (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	identifier TEXT NOT NULL DEFAULT '',
+	scopes TEXT NOT NULL DEFAULT 'null',
+	signing_alg TEXT NOT NULL DEFAULT '',
+	token_lifetime BIGINT NOT NULL DEFAULT 0,
+	token_lifetime_for_web BIGINT NOT NULL DEFAULT 0,
+	allow_offline_access BOOLEAN NOT NULL DEFAULT FALSE,
+	skip_consent BOOLEAN NOT NULL DEFAULT FALSE,
+	enforce_policies BOOLEAN NOT NULL DEFAULT FALSE,
+	token_dialect TEXT NOT NULL DEFAULT '',
+	introspection_clients TEXT NOT NULL DEFAULT 'null',
+	is_system BOOLEAN NOT NULL DEFAULT FALSE,
+	origin TEXT NOT NULL DEFAULT '',
+	metadata TEXT NOT NULL DEFAULT 'null',
+	other TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX resource_servers_identifier ON resource_servers (tenant_id, identifier);
+
+CREATE TABLE roles (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	name_key TEXT NOT NULL DEFAULT '',
+	description TEXT NOT NULL DEFAULT '',
+	is_system BOOLEAN NOT NULL DEFAULT FALSE,
+	origin TEXT NOT NULL DEFAULT '',
+	metadata TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX roles_name_key ON roles (tenant_id, name_key);
+
+CREATE TABLE role_permissions (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	role_id TEXT NOT NULL DEFAULT '',
+	resource_server_id TEXT NOT NULL DEFAULT '',
+	permission TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX role_permissions_by_role_id ON role_permissions (tenant_id, role_id);
+
+CREATE INDEX role_permissions_by_resource_server_id_permission ON role_permissions (tenant_id, resource_server_id, permission);
+
+CREATE TABLE user_roles (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	user_id TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	role_id TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX user_roles_by_user_id_org_id ON user_roles (tenant_id, user_id, org_id);
+
+CREATE INDEX user_roles_by_role_id ON user_roles (tenant_id, role_id);
+
+CREATE INDEX user_roles_by_org_id ON user_roles (tenant_id, org_id);
+
+CREATE TABLE user_permissions (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	user_id TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	resource_server_id TEXT NOT NULL DEFAULT '',
+	permission TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX user_permissions_by_user_id_org_id ON user_permissions (tenant_id, user_id, org_id);
+
+CREATE INDEX user_permissions_by_resource_server_id_permission ON user_permissions (tenant_id, resource_server_id, permission);
+
+CREATE INDEX user_permissions_by_org_id ON user_permissions (tenant_id, org_id);
+
+CREATE TABLE organizations (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	display_name TEXT NOT NULL DEFAULT '',
+	branding TEXT NOT NULL DEFAULT 'null',
+	metadata TEXT NOT NULL DEFAULT 'null',
+	token_quota TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX organizations_name ON organizations (tenant_id, name);
+
+CREATE TABLE members (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	org_id TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX members_by_org_id ON members (tenant_id, org_id);
+
+CREATE INDEX members_by_user_id ON members (tenant_id, user_id);
+
+CREATE TABLE organization_connections (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	org_id TEXT NOT NULL DEFAULT '',
+	connection_id TEXT NOT NULL DEFAULT '',
+	assign_membership_on_login BOOLEAN NOT NULL DEFAULT FALSE,
+	show_as_button BOOLEAN NOT NULL DEFAULT FALSE,
+	is_signup_enabled BOOLEAN NOT NULL DEFAULT FALSE,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX organization_connections_by_org_id ON organization_connections (tenant_id, org_id);
+
+CREATE INDEX organization_connections_by_connection_id ON organization_connections (tenant_id, connection_id);
+
+CREATE TABLE users (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	connection TEXT NOT NULL DEFAULT '',
+	email TEXT NOT NULL DEFAULT '',
+	email_verified BOOLEAN NOT NULL DEFAULT FALSE,
+	username TEXT NOT NULL DEFAULT '',
+	phone_number TEXT NOT NULL DEFAULT '',
+	phone_verified BOOLEAN NOT NULL DEFAULT FALSE,
+	name TEXT NOT NULL DEFAULT '',
+	given_name TEXT NOT NULL DEFAULT '',
+	family_name TEXT NOT NULL DEFAULT '',
+	nickname TEXT NOT NULL DEFAULT '',
+	picture TEXT NOT NULL DEFAULT '',
+	user_metadata TEXT NOT NULL DEFAULT 'null',
+	app_metadata TEXT NOT NULL DEFAULT 'null',
+	blocked BOOLEAN NOT NULL DEFAULT FALSE,
+	last_ip TEXT NOT NULL DEFAULT '',
+	last_login BIGINT NOT NULL DEFAULT 0,
+	logins_count BIGINT NOT NULL DEFAULT 0,
+	last_password_reset BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX users_connection_email ON users (tenant_id, connection, email) WHERE email <> '';
+
+CREATE UNIQUE INDEX users_connection_username ON users (tenant_id, connection, username) WHERE username <> '';
+
+CREATE INDEX users_by_email ON users (tenant_id, email);
+
+CREATE TABLE passwords (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	hash TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE connections (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	display_name TEXT NOT NULL DEFAULT '',
+	strategy TEXT NOT NULL DEFAULT '',
+	options TEXT NOT NULL DEFAULT 'null',
+	secrets TEXT NOT NULL DEFAULT '',
+	is_domain_connection BOOLEAN NOT NULL DEFAULT FALSE,
+	show_as_button BOOLEAN NOT NULL DEFAULT FALSE,
+	realms TEXT NOT NULL DEFAULT 'null',
+	metadata TEXT NOT NULL DEFAULT 'null',
+	is_system BOOLEAN NOT NULL DEFAULT FALSE,
+	origin TEXT NOT NULL DEFAULT '',
+	other TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX connections_name ON connections (tenant_id, name);
+
+CREATE TABLE client_connections (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	client_id TEXT NOT NULL DEFAULT '',
+	connection_id TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX client_connections_by_client_id ON client_connections (tenant_id, client_id);
+
+CREATE INDEX client_connections_by_connection_id ON client_connections (tenant_id, connection_id);
+
+CREATE TABLE sessions (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	token_hash TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	connection TEXT NOT NULL DEFAULT '',
+	authenticated_at BIGINT NOT NULL DEFAULT 0,
+	last_interacted_at BIGINT NOT NULL DEFAULT 0,
+	idle_expires_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	device TEXT NOT NULL DEFAULT 'null',
+	clients TEXT NOT NULL DEFAULT 'null',
+	methods TEXT NOT NULL DEFAULT 'null',
+	persistent BOOLEAN NOT NULL DEFAULT FALSE,
+	other TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX sessions_token_hash ON sessions (tenant_id, token_hash);
+
+CREATE INDEX sessions_by_user_id ON sessions (tenant_id, user_id);
+
+CREATE INDEX sessions_by_expires_at ON sessions (tenant_id, expires_at);
+
+CREATE TABLE login_sessions (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	browser_hash TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	request TEXT NOT NULL DEFAULT 'null',
+	user_id TEXT NOT NULL DEFAULT '',
+	connection TEXT NOT NULL DEFAULT '',
+	authenticated_at BIGINT NOT NULL DEFAULT 0,
+	methods TEXT NOT NULL DEFAULT 'null',
+	chosen_org_id TEXT NOT NULL DEFAULT '',
+	denied BOOLEAN NOT NULL DEFAULT FALSE,
+	completed_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
+
+CREATE TABLE grants (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	hash TEXT NOT NULL DEFAULT '',
+	family TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	session_id TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	scope TEXT NOT NULL DEFAULT '',
+	data TEXT NOT NULL DEFAULT '',
+	consumed_at BIGINT NOT NULL DEFAULT 0,
+	revoked_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	idle_expires BIGINT NOT NULL DEFAULT 0,
+	last_used_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX grants_kind_hash ON grants (tenant_id, kind, hash);
+
+CREATE INDEX grants_by_family ON grants (tenant_id, family);
+
+CREATE INDEX grants_by_user_id ON grants (tenant_id, user_id);
+
+CREATE INDEX grants_by_client_id ON grants (tenant_id, client_id);
+
+CREATE INDEX grants_by_session_id ON grants (tenant_id, session_id);
+
+CREATE INDEX grants_by_expires_at ON grants (tenant_id, expires_at);
+
+CREATE TABLE revoked_tokens (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX revoked_tokens_by_expires_at ON revoked_tokens (tenant_id, expires_at);
+
+CREATE TABLE logs (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	date BIGINT NOT NULL DEFAULT 0,
+	type TEXT NOT NULL DEFAULT '',
+	description TEXT NOT NULL DEFAULT '',
+	ip TEXT NOT NULL DEFAULT '',
+	user_agent TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	client_name TEXT NOT NULL DEFAULT '',
+	connection TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	user_name TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	scope TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	org_name TEXT NOT NULL DEFAULT '',
+	hostname TEXT NOT NULL DEFAULT '',
+	details TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX logs_by_date ON logs (tenant_id, date);
+
+CREATE INDEX logs_by_user_id ON logs (tenant_id, user_id);
+
+CREATE TABLE sync_state (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	applied BIGINT NOT NULL DEFAULT 0,
+	conflicts TEXT NOT NULL DEFAULT 'null',
+	skipped BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE counters (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	value BIGINT NOT NULL,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE change_log (
+	tenant_id TEXT NOT NULL,
+	revision BIGINT NOT NULL,
+	kind TEXT NOT NULL,
+	entity_id TEXT NOT NULL,
+	created_at BIGINT NOT NULL,
+	PRIMARY KEY (tenant_id, revision)
+);

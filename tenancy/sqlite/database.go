@@ -1,0 +1,243 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// database is one open file. Batches that arrive while another is being written
+// are committed together, because what a commit costs is waiting for the disk.
+type database struct {
+	path string
+	db   *sql.DB
+
+	reads sync.Map // query -> *sql.Stmt
+
+	mu      sync.Mutex
+	queue   []*job
+	writing bool          // somebody writes, and will see to the queue
+	quiet   chan struct{} // closed when nobody writes; nil while nobody waits
+	closed  bool
+}
+
+// job is a batch that waits to be written.
+type job struct {
+	ctx   context.Context
+	stmts []tenancy.Stmt
+	rows  []int64
+	err   error
+	done  chan struct{} // closed when rows or err are set; or handed the pen
+	lead  bool          // set before done is closed: write what is queued
+}
+
+const (
+	groupLimit = 64  // batches in one commit
+	queueLimit = 512 // batches waiting; more are refused
+)
+
+func newDatabase(db *sql.DB, path string) *database { return &database{path: path, db: db} }
+
+// QueryContext implements tenancy.Querier. Statements are prepared once: their
+// texts are constants of the program, or made by GORM from such.
+func (d *database) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	stmt, err := d.prepared(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
+	return rows, translate(d.path, err)
+}
+
+func (d *database) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if stmt, ok := d.reads.Load(query); ok {
+		return stmt.(*sql.Stmt), nil
+	}
+	stmt, err := d.db.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, translate(d.path, err)
+	}
+	if first, taken := d.reads.LoadOrStore(query, stmt); taken {
+		_ = stmt.Close()
+		return first.(*sql.Stmt), nil
+	}
+	return stmt, nil
+}
+
+// Batch implements tenancy.Database.
+func (d *database) Batch(ctx context.Context, stmts []tenancy.Stmt) ([]int64, error) {
+	j := &job{ctx: ctx, stmts: stmts, done: make(chan struct{})}
+	d.mu.Lock()
+	switch {
+	case d.closed:
+		d.mu.Unlock()
+		return nil, tenancy.Unavailable(errors.New("database is closed"), "")
+	case len(d.queue) >= queueLimit:
+		d.mu.Unlock()
+		return nil, tenancy.Unavailable(fmt.Errorf("%s: %d writes are waiting", d.path, queueLimit), "the disk is too slow for this load")
+	}
+	d.queue = append(d.queue, j)
+	if d.writing {
+		d.mu.Unlock()
+		<-j.done
+		if !j.lead {
+			return j.rows, j.err
+		}
+	} else {
+		d.writing = true
+		d.mu.Unlock()
+	}
+	d.write(j)
+	return j.rows, j.err
+}
+
+// write commits one group, which holds j, and hands the pen to whoever is first
+// in the queue then.
+func (d *database) write(j *job) {
+	d.mu.Lock()
+	n := min(len(d.queue), groupLimit)
+	group := d.queue[:n:n]
+	d.queue = d.queue[n:]
+	d.mu.Unlock()
+
+	d.commit(group)
+
+	d.mu.Lock()
+	if len(d.queue) > 0 {
+		d.queue[0].lead = true
+		close(d.queue[0].done)
+	} else {
+		d.writing, d.queue = false, nil
+		if d.quiet != nil {
+			close(d.quiet)
+			d.quiet = nil
+		}
+	}
+	d.mu.Unlock()
+	for _, g := range group {
+		if g != j {
+			close(g.done)
+		}
+	}
+}
+
+// commit writes a group in one transaction. Each job has a savepoint of its own,
+// so that one that fails takes nothing of the others with it.
+func (d *database) commit(group []*job) {
+	ctx := context.Background() // a batch that was begun is finished
+	tx, err := d.db.BeginTx(ctx, nil)
+	if err != nil {
+		fail(group, translate(d.path, err))
+		return
+	}
+	for _, j := range group {
+		if j.err = j.ctx.Err(); j.err != nil {
+			continue // the caller gave up before it was begun
+		}
+		if j.rows, j.err = d.apply(ctx, tx, j.stmts); j.err != nil && errors.Is(j.err, errTransaction) {
+			_ = tx.Rollback()
+			fail(group, j.err)
+			return
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		fail(group, translate(d.path, err))
+	}
+}
+
+// errTransaction means that not only a job but its whole transaction is lost.
+var errTransaction = errors.New("transaction is lost")
+
+// fail gives err to the jobs that have none of their own.
+func fail(group []*job, err error) {
+	for _, j := range group {
+		if j.err == nil {
+			j.rows, j.err = nil, err
+		}
+	}
+}
+
+func (d *database) apply(ctx context.Context, tx *sql.Tx, stmts []tenancy.Stmt) ([]int64, error) {
+	if _, err := tx.ExecContext(ctx, "SAVEPOINT job"); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTransaction, translate(d.path, err))
+	}
+	rows := make([]int64, len(stmts))
+	var failed error
+	for i, st := range stmts {
+		if rows[i], failed = d.run(ctx, tx, st); failed != nil {
+			break
+		}
+	}
+	end := "RELEASE job"
+	if failed != nil {
+		end = "ROLLBACK TO job"
+	}
+	if _, err := tx.ExecContext(ctx, end); err != nil {
+		return nil, fmt.Errorf("%w: %w", errTransaction, translate(d.path, errors.Join(failed, err)))
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return rows, nil
+}
+
+func (d *database) run(ctx context.Context, tx *sql.Tx, st tenancy.Stmt) (int64, error) {
+	n, err := d.affected(ctx, tx, st)
+	switch {
+	case err != nil:
+		return 0, translate(d.path, err)
+	case st.Rows != tenancy.AnyRows && st.Rows != n:
+		return 0, fmt.Errorf("%w (%d rows instead of %d)", tenancy.ErrStale, n, st.Rows)
+	}
+	return n, nil
+}
+
+func (d *database) affected(ctx context.Context, tx *sql.Tx, st tenancy.Stmt) (int64, error) {
+	if !st.Guard {
+		result, err := tx.ExecContext(ctx, st.SQL, st.Args...)
+		if err != nil {
+			return 0, err
+		}
+		return result.RowsAffected()
+	}
+	rows, err := tx.QueryContext(ctx, st.SQL, st.Args...)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	var n int64
+	for rows.Next() {
+		n++
+	}
+	return n, rows.Err()
+}
+
+// Close implements tenancy.Database.
+func (d *database) Close() error {
+	d.mu.Lock()
+	d.closed = true
+	var quiet chan struct{}
+	if d.writing {
+		if d.quiet == nil {
+			d.quiet = make(chan struct{})
+		}
+		quiet = d.quiet
+	}
+	d.mu.Unlock()
+	if quiet != nil {
+		<-quiet
+	}
+	var errs []error
+	d.reads.Range(func(_, stmt any) bool {
+		errs = append(errs, stmt.(*sql.Stmt).Close())
+		return true
+	})
+	return errors.Join(append(errs, d.db.Close())...)
+}
+
+// Interface guards
+var _ tenancy.Database = (*database)(nil)

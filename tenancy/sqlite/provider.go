@@ -1,0 +1,200 @@
+// Package sqlite keeps each tenant in a SQLite file of its own, below one
+// directory. It is pure Go and needs nothing installed.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// Provider makes and opens SQLite files. Its zero value with Dir set is ready;
+// it must not be copied. Nothing is written before the first Create.
+type Provider struct {
+	// Dir is the directory of the files, one "<tenant>.db" each. It is made
+	// when the first database is.
+	Dir string
+
+	// Readers is how many queries may run at a time in one tenant's database,
+	// beside the one writer. Default 3.
+	Readers int
+
+	template template
+}
+
+// processWide settings of the driver. OFD locks outlive a foreign close of the
+// same file; strict pragmas refuse anything in a DSN but name and value.
+var processWide = sync.OnceFunc(func() {
+	_, _ = sqlite.OFDLocking(true) // Linux only; elsewhere POSIX locks serve
+	sqlite.StrictPragmas(true)
+})
+
+// path returns the file of a location. The name was made by us; it is checked
+// again because it ends up in a path.
+func (p *Provider) path(loc tenancy.Location) (string, error) {
+	name := loc.Name
+	if name == "" {
+		name = loc.Tenant
+	}
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		return "", fmt.Errorf("%q cannot be a file name", name)
+	}
+	return filepath.Join(p.Dir, name+".db"), nil
+}
+
+// Create implements tenancy.Provider: the file appears under its name complete,
+// by renaming a finished one, or not at all.
+func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
+	processWide()
+	path, err := p.path(loc)
+	if err != nil {
+		return err
+	}
+	switch _, err := os.Stat(path); {
+	case err == nil:
+		db, err := p.Open(ctx, loc) // the tenant's own from an earlier try, or an error
+		if err != nil {
+			return err
+		}
+		return db.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return unavailable(path, err)
+	}
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return tenancy.Unavailable(err, "make the data directory writable for this process, or name another with \"data\"")
+	}
+	content, err := p.template.content(ctx)
+	if err != nil {
+		return err
+	}
+	return p.place(ctx, path, loc.Tenant, content)
+}
+
+// place writes content and the tenant's name into a temporary file, makes both
+// durable, and gives it its name unless another process was faster.
+func (p *Provider) place(ctx context.Context, path, tenant string, content []byte) error {
+	f, err := os.CreateTemp(p.Dir, ".new-*.db")
+	if err != nil {
+		return unavailable(path, err)
+	}
+	temporary := f.Name()
+	defer removeFiles(temporary)
+	_, err = f.Write(content)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return unavailable(path, err)
+	}
+	db, err := openFile(temporary, 1)
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `INSERT INTO gatehouse (tenant) VALUES (?)`, tenant)
+	// Closing the last connection moves the write from the log into the file.
+	if err := errors.Join(err, db.Close()); err != nil {
+		return unavailable(path, err)
+	}
+	if err := syncPath(temporary); err != nil {
+		return unavailable(path, err)
+	}
+	if err := os.Link(temporary, path); err != nil { // unlike rename, never replaces
+		return unavailable(path, err)
+	}
+	return syncPath(p.Dir)
+}
+
+// Open implements tenancy.Provider.
+func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Database, error) {
+	processWide()
+	path, err := p.path(loc)
+	if err != nil {
+		return nil, err
+	}
+	readers := p.Readers
+	if readers <= 0 {
+		readers = 3
+	}
+	db, err := openFile(path, readers+1)
+	if err != nil {
+		return nil, err
+	}
+	if err := check(ctx, db, path, loc.Tenant); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return newDatabase(db, path), nil
+}
+
+// Drop implements tenancy.Provider.
+func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
+	path, err := p.path(loc)
+	if err != nil {
+		return err
+	}
+	if err := removeFiles(path); err != nil {
+		return unavailable(path, err)
+	}
+	if err := syncPath(p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable(path, err)
+	}
+	return nil
+}
+
+// Rebind implements tenancy.Provider: SQLite's placeholders are "?".
+func (p *Provider) Rebind(sql string) string { return sql }
+
+// openFile opens an existing file; mode=rw never makes one.
+func openFile(path string, connections int) (*sql.DB, error) {
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: strings.Join([]string{
+		"mode=rw",
+		"_pragma=busy_timeout(5000)",
+		"_pragma=journal_mode(WAL)",
+		"_pragma=synchronous(FULL)",
+		"_pragma=foreign_keys(1)",
+		"_txlock=immediate",
+		"_time_format=sqlite",
+		"_dqs=0",
+	}, "&")}).String()
+	connector, err := sqlite.NewConnector(dsn)
+	if err != nil {
+		return nil, unavailable(path, err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(connections)
+	db.SetMaxIdleConns(connections)
+	db.SetConnMaxIdleTime(time.Minute)
+	return db, nil
+}
+
+// removeFiles removes a database and what SQLite keeps beside it.
+func removeFiles(path string) error {
+	var errs []error
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// syncPath makes a file's content, or a directory's names, durable.
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Interface guards
+var _ tenancy.Provider = (*Provider)(nil)

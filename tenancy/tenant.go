@@ -1,0 +1,90 @@
+package tenancy
+
+import "slices"
+
+// State is where a tenant is in its life (contract 8.1).
+type State string
+
+// The states of a tenant.
+const (
+	StateProvisioning State = "provisioning"
+	StateActive       State = "active"
+	StateSuspended    State = "suspended"
+	StateFailed       State = "failed"
+	StateDeleting     State = "deleting"
+)
+
+// Tenant is a row of the registry: what the control plane knows of a tenant.
+// Registry rows live in the control plane's own database, the control plane's
+// row among them. A *Tenant handed out by the [Directory] is shared and must
+// not be changed.
+type Tenant struct {
+	Row
+	FriendlyName   string            `json:"friendly_name"`
+	State          State             `json:"state"`
+	OrganizationID string            `json:"organization_id"` // the control plane's linked organization
+	Audience       string            `json:"audience"`
+	Metadata       map[string]string `json:"metadata" gorm:"serializer:jsontext"`
+	Inheritance    Inheritance       `json:"inheritance" gorm:"serializer:jsontext"`
+	Sync           SyncSwitches      `json:"sync" gorm:"serializer:jsontext"`
+
+	// Placement names the configured database the tenant lives in; Database is
+	// what that provider calls the tenant's own.
+	Placement string `json:"-"`
+	Database  string `json:"-"`
+
+	// DataKey is the key of the tenant's secrets, sealed with the master key.
+	// Deleting it makes every copy of the tenant's database unreadable.
+	DataKey string `json:"-"`
+
+	Owner             *Owner `json:"-" gorm:"serializer:jsontext"`
+	CreatedBy         string `json:"created_by"`
+	ProvisioningStep  string `json:"-"` // the step to do next
+	ProvisioningError string `json:"provisioning_error"`
+	SuspendedAt       Time   `json:"suspended_at"`
+	SuspendedReason   string `json:"suspended_reason"`
+}
+
+// Tenants is the registry. It is used inside the control plane only; elsewhere
+// it is an empty table.
+var Tenants = newTable[Tenant]("tenants", logged(KindTenant, sameID))
+
+// IsControlPlane reports whether the tenant is the control plane: the tenant
+// that owns the registry row about itself.
+func (t *Tenant) IsControlPlane() bool { return t.ID == t.TenantID }
+
+// Serves reports whether the tenant's authentication endpoints answer.
+func (t *Tenant) Serves() bool { return t.State == StateActive }
+
+// Owner is who was named as the first administrator when a tenant was created:
+// a control-plane user by id, or by e-mail address.
+type Owner struct {
+	UserID string `json:"user_id,omitempty"`
+	Email  string `json:"email,omitempty"`
+}
+
+// Inheritance chooses which of the control plane's settings a tenant inherits
+// (contract 7.3). The zero value takes the configuration's choice.
+type Inheritance struct {
+	Mode         string   `json:"mode,omitempty"` // all, selected or none
+	Keys         []string `json:"keys,omitempty"`
+	ExcludedKeys []string `json:"excluded_keys,omitempty"`
+}
+
+// SyncSwitches turns kinds of synced entities off for one tenant. Nil takes the
+// configuration's choice.
+type SyncSwitches struct {
+	ResourceServers *bool `json:"resource_servers,omitempty"`
+	Roles           *bool `json:"roles,omitempty"`
+}
+
+// MayBecome reports whether the life cycle has a way from one state to the
+// other (contract 8.1).
+func (s State) MayBecome(next State) bool {
+	return slices.Contains(map[State][]State{
+		StateProvisioning: {StateActive, StateFailed},
+		StateFailed:       {StateProvisioning, StateDeleting},
+		StateActive:       {StateSuspended, StateDeleting},
+		StateSuspended:    {StateActive, StateDeleting},
+	}[s], next)
+}
