@@ -44,7 +44,11 @@ type Error struct {
 	Message string            // shown to the caller, word for word
 	Hint    string            // for operators: the next command or Caddyfile line; may be empty
 	Header  map[string]string // further response headers, e.g. WWW-Authenticate
+	Cause   error             // for the log only; may be nil
 }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
 
 // Error returns the message, and the hint behind it where there is one.
 func (e *Error) Error() string {

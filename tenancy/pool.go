@@ -305,6 +305,30 @@ func (p *Pool) Drop(ctx context.Context, t *Tenant) error {
 	return e.provider.Drop(ctx, t.Location())
 }
 
+// dataKeyOf reads a tenant's sealed data key out of its own database, without
+// being inside: the control plane keeps its registry row there. It is "" for a
+// database that has none yet.
+func (p *Pool) dataKeyOf(ctx context.Context, t *Tenant) (key string, err error) {
+	e, ok := p.placements[t.Placement]
+	if !ok {
+		return "", Unavailable(fmt.Errorf("placement %q is not configured", t.Placement), "")
+	}
+	db, err := e.provider.Open(ctx, t.Location())
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	rows, err := db.QueryContext(ctx, e.rebind(`SELECT data_key FROM tenants WHERE tenant_id = ? AND id = ?`), t.ID, t.ID)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	if rows.Next() {
+		err = rows.Scan(&key)
+	}
+	return key, errors.Join(err, rows.Err())
+}
+
 // Location is where the tenant's database is, for its provider.
 func (t *Tenant) Location() Location { return Location{Tenant: t.ID, Name: t.Database} }
 

@@ -3,6 +3,7 @@ package tenancy
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -52,6 +53,14 @@ func (s Stmt) Marked(kind, id string) Stmt {
 func (s Stmt) Settled() Stmt {
 	s.settled = true
 	return s
+}
+
+// check returns why the statement cannot be run, if it cannot.
+func (s *Stmt) check() error {
+	if s.err == nil && s.SQL == "" {
+		return errors.New("empty statement")
+	}
+	return s.err
 }
 
 // SQL builds a statement from text. The tenant is written as @tenant, which is
@@ -195,8 +204,8 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	settled := false
 	var changes []change
 	for i := range stmts {
-		if stmts[i].err != nil {
-			return stmts[i].err
+		if err := stmts[i].check(); err != nil {
+			return err
 		}
 		settled = settled || stmts[i].settled
 		if c := stmts[i].change; c != nil && s.tenant.IsControlPlane() {
@@ -225,8 +234,8 @@ func CommitCount(ctx context.Context, stmt Stmt) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if stmt.err != nil {
-		return 0, stmt.err
+	if err := stmt.check(); err != nil {
+		return 0, err
 	}
 	if stmt.change != nil || stmt.settled {
 		return 0, fmt.Errorf("a statement with consequences needs Commit: %s", stmt.SQL)

@@ -153,12 +153,12 @@ func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
 // Rebind implements tenancy.Provider: SQLite's placeholders are "?".
 func (p *Provider) Rebind(sql string) string { return sql }
 
-// openFile opens an existing file; mode=rw never makes one.
+// openFile opens an existing file; mode=rw never makes one. The files are in WAL
+// mode from birth: setting it here would write into whatever is found.
 func openFile(path string, connections int) (*sql.DB, error) {
 	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: strings.Join([]string{
 		"mode=rw",
 		"_pragma=busy_timeout(5000)",
-		"_pragma=journal_mode(WAL)",
 		"_pragma=synchronous(FULL)",
 		"_pragma=foreign_keys(1)",
 		"_txlock=immediate",

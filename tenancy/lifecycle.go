@@ -1,0 +1,252 @@
+package tenancy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Lifecycle makes, changes and removes tenants. Its methods are safe for
+// concurrent use, also by several processes over one control plane: of two that
+// create the same tenant one gets [ErrConflict].
+type Lifecycle struct {
+	Pool      *Pool      // required
+	Directory *Directory // required
+	Master    *Ring      // required: seals new tenants' data keys
+	Keys      KeyMaker   // required
+	Sync      Snapshotter
+	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
+	Recorder  Recorder
+
+	// Placement is where new tenants' databases go when none is named.
+	Placement string
+
+	// OwnerRoles and OwnerPermissions are given to a tenant's first
+	// administrator within its linked organization. Nil roles mean Tenant Admin.
+	OwnerRoles       []string
+	OwnerPermissions []string
+}
+
+// KeyMaker sees to it that the entered tenant has signing keys.
+type KeyMaker interface {
+	// EnsureKeys makes the keys that are missing. Doing it again, or twice at a
+	// time, makes none more.
+	EnsureKeys(ctx context.Context) error
+}
+
+// Snapshotter brings a tenant up to date with the control plane.
+type Snapshotter interface {
+	// Snapshot applies everything the control plane shares with the tenant.
+	Snapshot(ctx context.Context, t *Tenant) error
+}
+
+// NewTenant is a wish for a tenant.
+type NewTenant struct {
+	ID           string // generated when empty
+	FriendlyName string // required, 1 to 100 characters
+	Audience     string
+	Metadata     map[string]string
+	Owner        *Owner
+	Inheritance  Inheritance
+	Sync         SyncSwitches
+	Placement    string
+	Settings     map[string]json.RawMessage
+
+	// CreatedBy is the subject who asks. Where it is a user of the control
+	// plane, CreatorIsUser is set, and they become the owner unless another is
+	// named or they are a platform administrator.
+	CreatedBy              string
+	CreatorIsUser          bool
+	CreatorIsPlatformAdmin bool
+}
+
+// Create makes a tenant and returns it active. Every step can be repeated:
+// where one fails the tenant is left failed, with the reason, and the same wish
+// again goes on from there.
+//
+// Errors: an [Error] 400 for a wish that cannot be granted, 409 for an id that
+// is taken, and 503 provisioning_failed when a step failed.
+func (l *Lifecycle) Create(ctx context.Context, wish NewTenant) (*Tenant, error) {
+	if err := l.validate(&wish); err != nil {
+		return nil, err
+	}
+	t, err := l.reserve(ctx, wish)
+	if err != nil {
+		return nil, err
+	}
+	return l.provision(ctx, t, wish.Settings)
+}
+
+func (l *Lifecycle) validate(wish *NewTenant) error {
+	if wish.ID == "" {
+		wish.ID = NewTenantID()
+	}
+	if n := len([]rune(strings.TrimSpace(wish.FriendlyName))); n < 1 || n > 100 {
+		return Errorf(http.StatusBadRequest, "invalid_body", "Payload validation error: 'String must have 1 to 100 characters' on property friendly_name")
+	}
+	if err := l.Directory.Hosts().ValidTenantID(wish.ID); err != nil {
+		return Errorf(http.StatusBadRequest, "invalid_body", "%s", err)
+	}
+	if wish.Placement == "" {
+		wish.Placement = l.Placement
+	}
+	if _, ok := l.Pool.placements[wish.Placement]; !ok {
+		return Errorf(http.StatusBadRequest, "invalid_body", "Payload validation error: 'unknown provider' on property placement.provider")
+	}
+	if wish.Audience == "" {
+		wish.Audience = "urn:gatehouse:tenant:" + wish.ID
+	}
+	return nil
+}
+
+// reserve writes the registry row: from then on the id is taken.
+func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	owner := wish.Owner
+	if owner == nil && wish.CreatorIsUser && !wish.CreatorIsPlatformAdmin {
+		owner = &Owner{UserID: wish.CreatedBy}
+	}
+	if owner != nil {
+		if owner, err = findOwner(inside, *owner); err != nil {
+			return nil, err
+		}
+	}
+	t := &Tenant{Row: Row{ID: wish.ID}, FriendlyName: wish.FriendlyName, State: StateProvisioning,
+		OrganizationID: NewID("org_", 16), Audience: wish.Audience, Metadata: wish.Metadata, Inheritance: wish.Inheritance,
+		Sync: wish.Sync, Placement: wish.Placement, DataKey: l.Master.NewDataKey(wish.ID), Owner: owner, CreatedBy: wish.CreatedBy}
+	// An organization of that name that is linked to no tenant would let its
+	// members in (contract C8.3).
+	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)
+		OR EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ?)`, wish.ID, wish.ID)
+	err = Commit(inside, free, Tenants.Insert(inside, t))
+	if errors.Is(err, ErrConflict) {
+		return l.again(inside, wish)
+	}
+	return t, err
+}
+
+// again answers a wish whose id is taken: a failed creation by the same caller
+// is taken up again (contract C8.8).
+func (l *Lifecycle) again(inside context.Context, wish NewTenant) (*Tenant, error) {
+	taken := Errorf(http.StatusConflict, "tenant_conflict", "Tenant with ID '%s' already exists", wish.ID)
+	return unlessNotFound(Tenants.Update(inside, wish.ID, func(t *Tenant) error {
+		if t.State != StateFailed || t.CreatedBy != wish.CreatedBy || t.FriendlyName != wish.FriendlyName {
+			return taken
+		}
+		t.State, t.ProvisioningError = StateProvisioning, ""
+		return nil
+	}))(taken)
+}
+
+// unlessNotFound replaces ErrNotFound, for a row that vanished meanwhile.
+func unlessNotFound(t *Tenant, err error) func(instead error) (*Tenant, error) {
+	return func(instead error) (*Tenant, error) {
+		if errors.Is(err, ErrNotFound) {
+			return nil, instead
+		}
+		return t, err
+	}
+}
+
+// Update changes a tenant's registry row; a new friendly name becomes the linked
+// organization's display name in the same step (contract C8.10). alter may run
+// several times.
+func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) error) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	for {
+		t, err := Tenants.Get(inside, id)
+		if err != nil {
+			return nil, err
+		}
+		switch err := alter(t); {
+		case errors.Is(err, ErrUnchanged):
+			return t, nil
+		case err != nil:
+			return nil, err
+		}
+		err = Commit(inside, Tenants.Replace(inside, t),
+			SQL(inside, `UPDATE organizations SET display_name = ?, revision = revision + 1, updated_at = ?
+				WHERE tenant_id = @tenant AND id = ? AND display_name <> ?`,
+				t.FriendlyName, At(time.Now()), t.OrganizationID, t.FriendlyName).Settled())
+		if errors.Is(err, ErrStale) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		l.record(ctx, t, "updated")
+		return t, l.Directory.Refresh(ctx)
+	}
+}
+
+// Delete removes a tenant with everything that is its own: first its hosts cease
+// to answer, then its database goes, and last its organization, its registry row
+// and with it the key without which no copy can be read (contract C8.12).
+// Where a step fails the tenant stays deleting, and Delete again goes on.
+func (l *Lifecycle) Delete(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	t, err := l.setState(ctx, id, StateDeleting, "")
+	if err != nil {
+		return err
+	}
+	if err := l.Pool.Drop(ctx, t); err != nil {
+		return fmt.Errorf("deleting tenant %s: %w", id, err)
+	}
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	stmts := RemoveOrganization(inside, t.OrganizationID)
+	stmts[0].Rows = AnyRows // a creation that failed may have made none
+	if err := Commit(inside, append(stmts, Tenants.Remove(inside, id))...); err != nil {
+		return err
+	}
+	l.record(ctx, t, "deleted")
+	return l.Directory.Refresh(ctx)
+}
+
+// Resume takes up the creations and deletions that an end of the process cut
+// off. It returns the errors of those that failed again, joined.
+func (l *Lifecycle) Resume(ctx context.Context) error {
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		errs []error
+		room = make(chan struct{}, 4)
+	)
+	for _, t := range l.Directory.All() {
+		if t.State != StateProvisioning && t.State != StateDeleting {
+			continue
+		}
+		room <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-room }()
+			var err error
+			if t.State == StateDeleting {
+				err = l.Delete(ctx, t.ID)
+			} else {
+				_, err = l.provision(ctx, t, nil)
+			}
+			mu.Lock()
+			errs = append(errs, err)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,109 @@
+package tenancy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// provisionStep is one of the steps from a reserved id to an active tenant.
+type provisionStep struct {
+	name string
+	run  func(ctx context.Context, t *Tenant) error
+}
+
+// steps of contract C8.5, after the reservation. Each may be repeated.
+func (l *Lifecycle) steps(settings map[string]json.RawMessage) []provisionStep {
+	inside := func(f func(context.Context, *Tenant) error) func(context.Context, *Tenant) error {
+		return func(ctx context.Context, t *Tenant) error {
+			return l.Pool.Do(ctx, t, func(ctx context.Context) error { return f(ctx, t) })
+		}
+	}
+	return []provisionStep{
+		{"database", l.Pool.Create},
+		{"seed", inside(func(ctx context.Context, t *Tenant) error { return seedTenant(ctx, t, settings) })},
+		{"keys", inside(func(ctx context.Context, _ *Tenant) error { return l.Keys.EnsureKeys(ctx) })},
+		{"organization", l.link},
+		{"sync", func(ctx context.Context, t *Tenant) error {
+			if l.Sync == nil {
+				return nil
+			}
+			return l.Sync.Snapshot(ctx, t)
+		}},
+		{"verify", inside(func(ctx context.Context, t *Tenant) error {
+			if l.Verify == nil {
+				return nil
+			}
+			return l.Verify(ctx, t)
+		})},
+	}
+}
+
+// tries is how often a step is tried before the tenant is failed (C8.7).
+const tries = 3
+
+func (l *Lifecycle) provision(ctx context.Context, t *Tenant, settings map[string]json.RawMessage) (*Tenant, error) {
+	// A caller who hangs up does not leave a tenant half made.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	for _, step := range l.steps(settings) {
+		var err error
+		for try := range tries {
+			if err = step.run(ctx, t); err == nil {
+				break
+			}
+			time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+		}
+		if err != nil {
+			return nil, l.failed(ctx, t, step.name, err)
+		}
+	}
+	active, err := l.setState(ctx, t.ID, StateActive, "")
+	if err != nil {
+		return nil, l.failed(ctx, t, "activate", err)
+	}
+	l.record(ctx, active, "created")
+	return active, nil
+}
+
+// failed notes why a tenant could not be made. The reason may name files and
+// hosts, so it is kept for administrators of the platform and not answered.
+func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause error) error {
+	_, err := l.setState(ctx, t.ID, StateFailed, step+": "+cause.Error())
+	return &Error{Status: http.StatusServiceUnavailable, Code: "provisioning_failed",
+		Message: fmt.Sprintf("Tenant '%s' could not be provisioned: step %s failed", t.ID, step),
+		Cause:   errors.Join(cause, err)}
+}
+
+func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason string) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
+		if t.IsControlPlane() {
+			return Errorf(http.StatusForbidden, "system_resource", "The control plane is always active")
+		}
+		if t.State != next && !t.State.MayBecome(next) {
+			return Errorf(http.StatusConflict, "tenant_conflict", "Tenant '%s' is %s and cannot become %s", id, t.State, next)
+		}
+		t.State, t.ProvisioningError = next, reason
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return t, l.Directory.Refresh(ctx)
+}
+
+func (l *Lifecycle) record(ctx context.Context, t *Tenant, what string) {
+	if l.Recorder == nil {
+		return
+	}
+	l.Recorder.Record(ctx, Event{Type: "gh_tenant", Description: "tenant." + what,
+		Details: json.RawMessage(fmt.Sprintf(`{"tenant_id":%q,"state":%q}`, t.ID, t.State))})
+}
