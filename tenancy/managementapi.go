@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync/atomic"
 )
 
 // ManagementAudience is the identifier of the management API's own resource
@@ -61,14 +62,17 @@ func ManagementScopes(controlPlane bool) []string {
 	return all
 }
 
-// managementAliases are further names of the management API; set once, before
-// the first request.
-var managementAliases []string
+// managementAliases are further names of the management API.
+var managementAliases atomic.Pointer[[]string]
 
 // SetManagementAliases names further strings that mean the management API, for
-// installations that move here (contract 1.1). It must be called before the
-// first request is served.
-func SetManagementAliases(aliases []string) { managementAliases = slices.Clone(aliases) }
+// installations that move here (contract 1.1), in place of those named before.
+// It may be called while requests are served, as when a configuration is
+// replaced.
+func SetManagementAliases(aliases []string) {
+	aliases = slices.Clone(aliases)
+	managementAliases.Store(&aliases)
+}
 
 // IdentifierOf returns the identifier of the resource server that an audience
 // names: itself, or [ManagementAudience] for any spelling of the management API
@@ -83,7 +87,9 @@ func IdentifierOf(ctx context.Context, audience string) string {
 // IsManagementAudience reports whether an audience names the management API of
 // the tenant with the issuer.
 func IsManagementAudience(audience, issuer string) bool {
-	return audience == ManagementAudience ||
-		(issuer != "" && audience == issuer+"api/v2/") ||
-		slices.Contains(managementAliases, audience)
+	if audience == ManagementAudience || issuer != "" && audience == issuer+"api/v2/" {
+		return true
+	}
+	aliases := managementAliases.Load()
+	return aliases != nil && slices.Contains(*aliases, audience)
 }

@@ -9,6 +9,7 @@ type SettingsRow struct {
 	Row
 	Values map[string]json.RawMessage `gorm:"serializer:jsontext;column:settings"` // by key, e.g. "session_lifetime" or "flags.dcr_open"
 	Origin int64                      // control-plane revision of inherited values
+	Choice Inheritance                `gorm:"serializer:jsontext"` // which keys the inherited row follows, resolved
 }
 
 // The ids of the two rows.
@@ -27,7 +28,32 @@ type SyncState struct {
 	Applied   int64           // revision up to which changes are applied
 	Conflicts json.RawMessage `gorm:"serializer:jsontext"` // rows that are not copied, and why
 	Skipped   int64           // role permissions whose scope does not exist here
+	Pending   int64           // role permissions that depend on what the tenant itself defines
 }
+
+// SyncStateID is the id of the one row.
+const SyncStateID = "sync"
 
 // SyncStates holds the one row.
 var SyncStates = newTable[SyncState]("sync_state")
+
+// SyncTarget is what the control plane remembers of a tenant's [SyncState], so
+// that it need not open ten thousand databases to find out who is behind. It
+// only schedules: the truth is in the tenant, and this may be older. Row.ID is
+// the tenant's id.
+type SyncTarget struct {
+	Row
+	Born          Time   // Tenant.CreatedAt: a later tenant of the same id starts anew
+	Applied       int64  // revision up to which changes are applied
+	Attempts      int    // failed in a row; 0 when the last one went well
+	LastError     string // why the last one failed
+	LastSyncedAt  Time
+	NextAttemptAt Time // 0 when there is nothing to try
+	Conflicts     int
+	Skipped       int64
+	Pending       int64
+}
+
+// SyncTargets has a row for each tenant that was ever synced. It is used inside
+// the control plane only.
+var SyncTargets = newTable[SyncTarget]("sync_targets")

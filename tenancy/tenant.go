@@ -67,8 +67,8 @@ type Owner struct {
 // (contract 7.3). The zero value takes the configuration's choice.
 type Inheritance struct {
 	Mode         string   `json:"mode,omitempty"` // all, selected or none
-	Keys         []string `json:"keys,omitempty"`
-	ExcludedKeys []string `json:"excluded_keys,omitempty"`
+	Keys         []string `json:"keys,omitzero"`  // nil leaves them to the configuration, empty means no keys
+	ExcludedKeys []string `json:"excluded_keys,omitzero"`
 }
 
 // SyncSwitches turns kinds of synced entities off for one tenant. Nil takes the

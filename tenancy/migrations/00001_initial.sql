@@ -40,6 +40,7 @@ CREATE TABLE settings (
 	updated_at BIGINT NOT NULL DEFAULT 0,
 	settings TEXT NOT NULL DEFAULT 'null',
 	origin BIGINT NOT NULL DEFAULT 0,
+	choice TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
 
@@ -407,6 +408,24 @@ CREATE TABLE login_sessions (
 
 CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
 
+CREATE TABLE login_attempts (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	user_id TEXT NOT NULL DEFAULT '',
+	ip TEXT NOT NULL DEFAULT '',
+	failures BIGINT NOT NULL DEFAULT 0,
+	blocked_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id);
+
+CREATE INDEX login_attempts_by_expires_at ON login_attempts (tenant_id, expires_at);
+
 CREATE TABLE grants (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -493,8 +512,29 @@ CREATE TABLE sync_state (
 	applied BIGINT NOT NULL DEFAULT 0,
 	conflicts TEXT NOT NULL DEFAULT 'null',
 	skipped BIGINT NOT NULL DEFAULT 0,
+	pending BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
+
+CREATE TABLE sync_targets (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	born BIGINT NOT NULL DEFAULT 0,
+	applied BIGINT NOT NULL DEFAULT 0,
+	attempts BIGINT NOT NULL DEFAULT 0,
+	last_error TEXT NOT NULL DEFAULT '',
+	last_synced_at BIGINT NOT NULL DEFAULT 0,
+	next_attempt_at BIGINT NOT NULL DEFAULT 0,
+	conflicts BIGINT NOT NULL DEFAULT 0,
+	skipped BIGINT NOT NULL DEFAULT 0,
+	pending BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX sync_targets_by_updated_at ON sync_targets (tenant_id, updated_at);
 
 CREATE TABLE counters (
 	tenant_id TEXT NOT NULL,
