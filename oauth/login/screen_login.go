@@ -1,0 +1,75 @@
+package login
+
+import (
+	"cmp"
+	"slices"
+)
+
+// loginScreen asks for identifier and password on one page (contract C4.65).
+var loginScreen = Screen{
+	Name:   "login",
+	Title:  "Log in",
+	Show:   showLogin,
+	Submit: submitLogin,
+}
+
+// loginView is what the template of the login screen shows.
+type loginView struct {
+	Username       string // as typed, or the request's login_hint
+	UsernameLabel  string
+	SignUp         string // address of the sign-up screen; empty where there is none
+	FocusPassword  bool   // the name is known: go on with the password
+	FocusSomething bool   // no error summary has the focus
+}
+
+func showLogin(s *step, problem *Problem) (any, error) {
+	connections, err := s.connections()
+	if err != nil {
+		return nil, err
+	}
+	_, signUp := signUpConnection(connections)
+	if signUp && s.form == nil && s.session.Request["screen_hint"] == "signup" && s.request.URL.Query().Get("screen") == "" {
+		return nil, elsewhere(joinPath)
+	}
+	v := loginView{
+		Username:       cmp.Or(s.field("username"), s.session.Request["login_hint"]),
+		UsernameLabel:  "Email address",
+		FocusSomething: problem == nil,
+	}
+	if slices.ContainsFunc(connections, requiresUsername) {
+		v.UsernameLabel = "Email address or username"
+	}
+	v.FocusPassword = v.Username != ""
+	if signUp {
+		v.SignUp = s.url(joinPath)
+	}
+	return v, nil
+}
+
+func requiresUsername(c offered) bool {
+	required, _ := c.Options["requires_username"].(bool)
+	return required
+}
+
+func submitLogin(s *step) error {
+	connections, err := s.connections()
+	if err != nil {
+		return err
+	}
+	username, password := s.field("username"), s.form.Get("password")
+	empty := make(map[string]string)
+	if username == "" {
+		empty["username"] = "Enter your email address"
+	}
+	if password == "" {
+		empty["password"] = "Enter your password"
+	}
+	if len(empty) > 0 {
+		return missing("Enter your email address and password", empty)
+	}
+	pr, err := s.authenticate(connections, username, password)
+	if err != nil {
+		return err
+	}
+	return s.logIn(pr)
+}
