@@ -1,0 +1,97 @@
+package oauth
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"slices"
+
+	"github.com/ory/fosite"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// Ways in which clients authenticate (RFC 7591 section 2).
+const (
+	authNone  = "none"
+	authBasic = "client_secret_basic"
+	authPost  = "client_secret_post"
+)
+
+// authMethods are the methods a client may be registered for, and how each
+// decides whether the credentials presented are the client's. The result false
+// is a refusal; an error is a fault. A client registered for a method that is
+// not here cannot authenticate.
+var authMethods = map[string]func(context.Context, *Server, *tenancy.Client, *credentials) (bool, error){
+	authNone: func(_ context.Context, _ *Server, _ *tenancy.Client, c *credentials) (bool, error) {
+		return !c.HasSecret && c.Assertion == "", nil
+	},
+	// Interchangeable (contract C4.32).
+	authBasic: checkSecret,
+	authPost:  checkSecret,
+}
+
+// authenticate returns the client that sent the request (contract C4.32, C4.33).
+// Whatever is wrong with its credentials has one answer, and an unknown client
+// costs the same hash as a known one.
+func (s *Server) authenticate(ctx context.Context, c *credentials) (*tenancy.Client, error) {
+	client, err := tenancy.CachedClient(ctx, c.ClientID)
+	if errors.Is(err, tenancy.ErrNotFound) {
+		client, err = &nobody, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	ok := false
+	if check, known := authMethods[client.TokenEndpointAuthMethod]; known {
+		if ok, err = check(ctx, s, client, c); err != nil {
+			return nil, err
+		}
+	}
+	if !ok || client == &nobody {
+		refused := errInvalidClient()
+		refused.Basic = c.Basic
+		return nil, refused
+	}
+	return client, nil
+}
+
+// nobody is compared with where there is no client.
+var nobody = tenancy.Client{TokenEndpointAuthMethod: authPost, SecretHash: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
+
+// checkSecret compares the secret with the client's, and during a rotation with
+// the one before (contract C4.33). Both are always compared, and in constant
+// time, so that the time taken tells nothing.
+func checkSecret(ctx context.Context, s *Server, client *tenancy.Client, c *credentials) (bool, error) {
+	hash, err := tenancy.HashSecret(ctx, c.Secret)
+	if err != nil {
+		return false, err
+	}
+	now := tenancy.At(s.now())
+	match := matches(client, hash, now)
+	if c.Basic && c.RawSecret != c.Secret { // a client that does not form-encode its secret
+		if hash, err = tenancy.HashSecret(ctx, c.RawSecret); err != nil {
+			return false, err
+		}
+		match |= matches(client, hash, now)
+	}
+	return match == 1 && c.Secret != "", nil
+}
+
+func matches(client *tenancy.Client, hash string, now tenancy.Time) int {
+	previous := ""
+	if now < client.PreviousUntil {
+		previous = client.PreviousSecretHash
+	}
+	return subtle.ConstantTimeCompare([]byte(client.SecretHash), []byte(hash)) |
+		subtle.ConstantTimeCompare([]byte(previous), []byte(hash))
+}
+
+// mayUse refuses a grant that is not among the client's, before anything is
+// consumed (contract C4.34, C4.45). No grants means none.
+func mayUse(client *tenancy.Client, grant string) error {
+	if !slices.Contains(client.GrantTypes, grant) || grant == grantClientCredentials && client.IsPublic() {
+		return refuse(fosite.ErrUnauthorizedClient, "Grant type '%s' not allowed for the client.", grant)
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package oauth
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
+	t.Parallel()
+	f := newFixture(t)
+	answer := f.send("acme", newGet("/.well-known/openid-configuration")).ok()
+	issuer := issuerOf("acme")
+	for name, want := range map[string]any{
+		"issuer": issuer, "authorization_endpoint": issuer + "authorize", "token_endpoint": issuer + "oauth/token",
+		"userinfo_endpoint": issuer + "userinfo", "jwks_uri": issuer + ".well-known/jwks.json", "revocation_endpoint": issuer + "oauth/revoke",
+		"end_session_endpoint": issuer + "oidc/logout", "request_uri_parameter_supported": false, "request_parameter_supported": false,
+		"authorization_response_iss_parameter_supported": true, "claims_parameter_supported": true,
+		"device_authorization_endpoint": nil, "introspection_endpoint": nil, "pushed_authorization_request_endpoint": nil,
+		"registration_endpoint": nil, "require_pushed_authorization_requests": nil,
+	} {
+		if answer.json[name] != want {
+			t.Errorf("%s: got %v, want %v", name, answer.json[name], want)
+		}
+	}
+	for name, want := range map[string][]string{
+		"grant_types_supported":                 {"authorization_code", "client_credentials", "refresh_token"},
+		"code_challenge_methods_supported":      {"S256"},
+		"subject_types_supported":               {"public"},
+		"id_token_signing_alg_values_supported": {"ES256", "EdDSA", "RS256"},
+		"token_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "none"},
+		"response_modes_supported":              {"query", "fragment", "form_post", "web_message"},
+		"ui_locales_supported":                  {"en"},
+	} {
+		if got := list(answer.json[name]); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", name, got, want)
+		}
+	}
+	if answer.header.Get("Cache-Control") != "public, max-age=300" || answer.header.Get("ETag") == "" || answer.header.Get("Access-Control-Allow-Origin") != "*" {
+		t.Errorf("headers %v", answer.header)
+	}
+	if other := f.send("acme", newGet("/.well-known/oauth-authorization-server")).ok(); other.body != answer.body {
+		t.Error("the two documents differ")
+	}
+	if other := f.send("widgets", newGet("/.well-known/openid-configuration")).ok(); other.json["issuer"] != issuerOf("widgets") {
+		t.Errorf("widgets: %v", other.json["issuer"])
+	}
+	f.inside["acme"] = tenancy.WithVisit(f.in("acme"), &tenancy.Visit{Issuer: "https://login.acme.test/", RequestID: "req_1"})
+	if other := f.send("acme", newGet("/.well-known/openid-configuration")).ok(); other.json["token_endpoint"] != "https://login.acme.test/oauth/token" { // C1.13
+		t.Errorf("custom domain: %v", other.json["token_endpoint"])
+	}
+}
+
+// All that is advertised as an endpoint has a route.
+func TestDiscoveryIsTrue(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	answer := f.send("acme", newGet("/.well-known/openid-configuration")).ok()
+	for name, value := range answer.json {
+		url, ok := value.(string)
+		if !ok || name == "issuer" {
+			continue
+		}
+		if path := url[len(issuerOf("acme"))-1:]; !f.server.Handles(path) {
+			t.Errorf("%s: %s has no route", name, path)
+		}
+	}
+}
