@@ -1,0 +1,41 @@
+package sync
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// inherited brings the tenant's row of inherited settings to what it should
+// inherit now (contract C7.3, C7.11). Its own settings are another row.
+func (p *plan) inherited() error {
+	row, err := tenancy.SettingsRows.Get(p.inside, tenancy.SettingsInherited)
+	write := tenancy.SettingsRows.Replace
+	switch {
+	case errors.Is(err, tenancy.ErrNotFound):
+		row, write = &tenancy.SettingsRow{Row: tenancy.Row{ID: tenancy.SettingsInherited}}, tenancy.SettingsRows.Insert
+	case err != nil:
+		return err
+	}
+	choice := p.tenant.Inheritance.Over(p.rules.inherit)
+	values := tenancy.Inherit(p.picture.settings, choice, p.tenant, p.rules.transform)
+	same, err := equalJSON([2]any{row.Values, row.Choice}, [2]any{values, choice})
+	if err != nil || same && row.Revision > 0 {
+		return err
+	}
+	row.Values, row.Choice, row.Origin = values, choice, p.picture.revision
+	p.stmts = append(p.stmts, write(p.inside, row))
+	return nil
+}
+
+// equalJSON reports whether two values look the same in JSON.
+func equalJSON(a, b any) (bool, error) {
+	x, err := json.Marshal(a)
+	if err != nil {
+		return false, err
+	}
+	y, err := json.Marshal(b)
+	return bytes.Equal(x, y), err
+}

@@ -1,0 +1,67 @@
+package sync
+
+import (
+	"context"
+	"errors"
+)
+
+// end waits for the workers, keeps what they did, and gives up the turn.
+func (r *run) end(ctx context.Context) {
+	close(r.jobs)
+	close(r.retryJobs)
+	r.group.Wait() // results has room for all of them
+	for len(r.results) > 0 {
+		r.finish(ctx, <-r.results)
+	}
+	r.lastNotes(ctx)
+	r.endTurn(ctx)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, t := range r.targets {
+		t.busy = false
+	}
+}
+
+// work makes a visit for a worker.
+func (r *run) work(ctx context.Context, j job) result {
+	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+	out, err := r.visit(bounded, j)
+	if err != nil && ctx.Err() == nil {
+		r.tell(ctx, j, err)
+	}
+	return result{j, out, err}
+}
+
+// tell records a failure in the control plane's log, where it can be reached.
+func (r *run) tell(ctx context.Context, j job, failure error) {
+	r.mu.Lock()
+	attempts := j.target.attempts + 1
+	r.mu.Unlock()
+	inside, leave, err := r.enterControlPlane(ctx)
+	if err != nil {
+		return // the failure itself is in the status
+	}
+	defer leave()
+	r.rules.record(inside, j.tenant.ID, attempts, failure)
+}
+
+// visit brings a tenant to the picture of its job, or to a newer one.
+func (l *Loop) visit(ctx context.Context, j job) (outcome, error) {
+	inside, leave, err := l.pool.Enter(ctx, j.tenant)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer leave()
+	v := &visitor{rules: &l.rules, tenant: j.tenant, inside: inside}
+	out, err := v.visit(j.picture, j.full, false)
+	for try := 0; errors.Is(err, errAhead) && try < visitTries; try++ {
+		// Somebody else knew more, or the control plane was restored from a backup.
+		fresh, trouble := l.look(ctx)
+		if trouble != nil {
+			return outcome{}, trouble
+		}
+		out, err = v.visit(fresh, j.full, fresh.revision < out.revision)
+	}
+	return out, err
+}
