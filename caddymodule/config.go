@@ -1,0 +1,268 @@
+package caddymodule
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// Admin is an administrator of the control plane to have from the first start
+// on. Placeholders are replaced; where all of them are empty, it is as if the
+// option was not written.
+type Admin struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// Client is a machine client of the control plane to have, with every scope of
+// the management API. Its secret follows the configuration. Placeholders are
+// replaced; where all of them are empty, it is as if the option was not written.
+type Client struct {
+	ID string `json:"id"`
+
+	// At least 32 characters.
+	Secret string `json:"secret"`
+}
+
+// ControlPlane says which tenant manages the others.
+type ControlPlane struct {
+	// Its tenant id. Default: control_plane.
+	ID string `json:"id,omitempty"`
+
+	// Its own hosts, the first one in its issuer. Default: the base domain.
+	Hosts []string `json:"hosts,omitempty"`
+}
+
+// Sync says what tenants get from the control plane, and how fast. A tenant may
+// be switched differently in the registry.
+type Sync struct {
+	// Whether resource servers are copied. Default: true.
+	ResourceServers *bool `json:"resource_servers,omitempty"`
+
+	// Whether roles are copied, with their permissions. Default: true.
+	Roles *bool `json:"roles,omitempty"`
+
+	// How often tenants are looked at even if nothing seems to have changed.
+	// Changes made by this process are acted on at once. Default: 30s.
+	Every caddy.Duration `json:"every,omitempty"`
+
+	// How many tenants are worked on at a time. Default: 8.
+	Workers int `json:"workers,omitempty"`
+}
+
+func (s *Sync) every() time.Duration { return time.Duration(s.Every) }
+
+func isFalse(b *bool) bool { return b != nil && !*b }
+
+// Inherit chooses which settings of the control plane tenants inherit. A tenant
+// may choose differently in the registry.
+type Inherit struct {
+	// "all", "selected" (only keys) or "none". Default: "selected" where keys
+	// are given, otherwise "all".
+	Mode string `json:"mode,omitempty"`
+
+	// The settings that are inherited. A parent key such as "flags" covers its
+	// members.
+	Keys []string `json:"keys,omitempty"`
+
+	// The settings that are not, in any mode.
+	ExcludedKeys []string `json:"excluded_keys,omitempty"`
+}
+
+func (i *Inherit) choice() tenancy.Inheritance {
+	return tenancy.Inheritance{Mode: i.Mode, Keys: i.Keys, ExcludedKeys: i.ExcludedKeys}
+}
+
+// Access says what a tenant's first administrator may do within it.
+type Access struct {
+	// Names of roles of the control plane. Default: Tenant Admin. An empty list
+	// gives none.
+	DefaultRoles []string `json:"default_roles,omitzero"`
+
+	// Scopes of the management API, beside the roles. Default: none.
+	DefaultPermissions []string `json:"default_permissions,omitempty"`
+}
+
+// resolve replaces the placeholders and checks what can be checked without
+// looking at any file. Errors begin with the word to change.
+func (a *App) resolve() error {
+	var errs []error
+	replace := func(word string, empty bool, fields ...*string) {
+		for _, f := range fields {
+			if *f == "" {
+				continue
+			}
+			value, err := caddy.NewReplacer().ReplaceOrErr(*f, !empty, true)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", word, err))
+			}
+			*f = strings.TrimRight(value, "\r\n") // of a file's last line
+		}
+	}
+	replace("base_domain", false, &a.BaseDomain)
+	replace("data", false, &a.Data)
+	for i := range a.Secret {
+		replace("secret", false, &a.Secret[i])
+	}
+	if a.Admin != nil {
+		replace("admin", true, &a.Admin.Email, &a.Admin.Password)
+		a.Admin = unlessEmpty(a.Admin)
+	}
+	if a.Client != nil {
+		replace("client", true, &a.Client.ID, &a.Client.Secret)
+		a.Client = unlessEmpty(a.Client)
+	}
+	if a.ControlPlane != nil {
+		for i := range a.ControlPlane.Hosts {
+			replace("control_plane", false, &a.ControlPlane.Hosts[i])
+		}
+	}
+	return errors.Join(append(errs, a.complete()...)...)
+}
+
+// unlessEmpty returns nil for a struct without any value.
+func unlessEmpty[T comparable](v *T) *T {
+	if *v == *new(T) {
+		return nil
+	}
+	return v
+}
+
+// complete fills in defaults and lists what is wrong.
+func (a *App) complete() (errs []error) {
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if a.Data == "" {
+		a.Data = filepath.Join(caddy.AppDataDir(), "gatehouse")
+	}
+	var err error
+	if a.Data, err = filepath.Abs(a.Data); err != nil {
+		wrong("data: %w", err)
+	}
+	if len(a.Secret) > 0 {
+		secrets := make([][]byte, len(a.Secret))
+		for i, s := range a.Secret {
+			secrets[i] = []byte(s)
+		}
+		if _, err := tenancy.NewRing(secrets...); err != nil {
+			wrong("secret: %w; make one with: openssl rand -hex 32", err)
+		}
+	}
+	if c := a.Admin; c != nil && (!strings.Contains(c.Email, "@") || c.Password == "") {
+		wrong("admin: needs an e-mail address and a password; only one of the two is set")
+	}
+	if c := a.Client; c != nil && (c.ID == "" || len(c.Secret) < 32) {
+		wrong("client: needs an id and a secret of at least 32 characters; make one with: openssl rand -hex 32")
+	}
+	if a.OpenDatabases < 0 {
+		wrong("open_databases: cannot be negative")
+	}
+	if a.Port < 0 || a.Port > 65535 {
+		wrong("port: %d is no port", a.Port)
+	}
+	for _, alg := range a.Keys {
+		if !slices.Contains(algorithms, alg) {
+			wrong("keys: unknown algorithm %q; there are %s", alg, strings.Join(algorithms, ", "))
+		}
+	}
+	if len(a.Keys) > 0 && !slices.Contains(a.Keys, "RS256") {
+		wrong("keys: RS256 is missing; ID tokens are signed with it")
+	}
+	if a.hosts, err = tenancy.NewHosts(a.hostRules()); err != nil {
+		errs = append(errs, err)
+	}
+	return append(errs, a.completeParts()...)
+}
+
+// algorithms are those tokens can be signed with; defaultAlgorithms are those
+// tenants have keys for where none are configured.
+var defaultAlgorithms = []string{"RS256", "ES256", "EdDSA"}
+var algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
+
+func (a *App) hostRules() tenancy.Hosts {
+	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}
+	if a.ControlPlane != nil {
+		rules.ControlPlane, rules.ControlPlaneHosts = a.ControlPlane.ID, a.ControlPlane.Hosts
+	}
+	return rules
+}
+
+// completeParts is complete for the nested options.
+func (a *App) completeParts() (errs []error) {
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if a.Sync == nil {
+		a.Sync = new(Sync)
+	}
+	if a.Sync.Every < 0 || a.Sync.Workers < 0 {
+		wrong("sync: every and workers cannot be negative")
+	}
+	if a.Inherit == nil {
+		a.Inherit = new(Inherit)
+	}
+	if a.Inherit.Mode == "" {
+		a.Inherit.Mode = tenancy.InheritAll
+		if len(a.Inherit.Keys) > 0 {
+			a.Inherit.Mode = tenancy.InheritSelected
+		}
+	}
+	if err := a.Inherit.choice().Validate(); err != nil {
+		wrong("inherit: %w", err)
+	} else if a.Inherit.Mode != tenancy.InheritSelected && len(a.Inherit.Keys) > 0 {
+		wrong("inherit: keys choose what mode selected inherits; mode %s takes none", a.Inherit.Mode)
+	}
+	if a.Access == nil {
+		a.Access = new(Access)
+	}
+	for _, p := range a.Access.DefaultPermissions {
+		if !slices.Contains(tenancy.TenantScopes, p) {
+			wrong("access: default_permissions: %q is no scope that a tenant's management API has", p)
+		}
+	}
+	names := map[string]bool{builtinPlacement: true}
+	for _, p := range a.Database {
+		if p.Name == "" || names[p.Name] {
+			wrong("database: every database needs a name of its own, and %q is that of the data directory; not %q", builtinPlacement, p.Name)
+		}
+		names[p.Name] = true
+	}
+	return errs
+}
+
+// storeKey names what the databases are and how they are opened;
+// configurations with the same key share their store.
+func (a *App) storeKey() (string, error) {
+	modules := make([]any, 0, 2*len(a.Database))
+	for _, p := range a.Database {
+		modules = append(modules, p.Name, p.module) // as provisioned: placeholders are replaced
+	}
+	return fingerprint(a.Data, a.Secret, modules, a.OpenDatabases)
+}
+
+// key names everything that shapes the runtime.
+func (a *App) key() (string, error) {
+	store, err := a.storeKey()
+	if err != nil {
+		return "", err
+	}
+	return fingerprint(store, a)
+}
+
+// fingerprint is a hash, because the values hold secrets and pool keys turn up
+// in error messages.
+func fingerprint(values ...any) (string, error) {
+	text, err := json.Marshal(values)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}

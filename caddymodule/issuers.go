@@ -1,0 +1,61 @@
+package caddymodule
+
+import (
+	"cmp"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// issuers returns the issuers of a tenant's hosts, the primary one first, with
+// the scheme and port of each of the issuers given (contract C1.11, C1.12).
+func issuers(hosts *tenancy.Hosts, t *tenancy.Tenant, like ...string) []string {
+	names := []string{hosts.PrimaryHost(t.ID)}
+	if t.ID == hosts.ControlPlane {
+		names = slices.Clone(hosts.ControlPlaneHosts)
+	}
+	primary := len(names)
+	for label, id := range hosts.Labels {
+		if id == t.ID {
+			names = append(names, label+"."+hosts.BaseDomain)
+		}
+	}
+	slices.Sort(names[primary:])
+	list := make([]string, 0, len(names)*len(like))
+	for _, issuer := range like {
+		scheme, port := "https", ""
+		if u, err := url.Parse(issuer); err == nil {
+			scheme, port = cmp.Or(u.Scheme, scheme), u.Port()
+		}
+		for _, name := range names {
+			list = append(list, tenancy.Issuer(scheme, name, port))
+		}
+	}
+	return list
+}
+
+// reachable returns issuers of the control plane with every scheme and port that
+// it may be reached under, the one for links first. Where no public port is
+// configured, Caddy's ports may be the public ones or be mapped to the default.
+func (a *App) reachable() []string {
+	host := a.hosts.PrimaryHost(a.hosts.ControlPlane)
+	if a.Port != 0 {
+		return []string{tenancy.Issuer("https", host, strconv.Itoa(a.Port))}
+	}
+	https, plain := caddyhttp.DefaultHTTPSPort, caddyhttp.DefaultHTTPPort
+	// Apps are provisioned in no particular order, but all of them before any is
+	// started.
+	if app, err := a.ctx.AppIfConfigured("http"); err == nil {
+		https = cmp.Or(app.(*caddyhttp.App).HTTPSPort, https)
+		plain = cmp.Or(app.(*caddyhttp.App).HTTPPort, plain)
+	}
+	list := []string{tenancy.Issuer("https", host, strconv.Itoa(https)), tenancy.Issuer("https", host, "")}
+	if isLoopback(host) {
+		list = append(list, tenancy.Issuer("http", host, strconv.Itoa(plain)))
+	}
+	return slices.Compact(list)
+}

@@ -1,0 +1,97 @@
+package caddymodule
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// stateCollector reads, when asked, how things are now.
+type stateCollector struct{}
+
+// states are all states a tenant can be in.
+var states = []tenancy.State{tenancy.StateProvisioning, tenancy.StateActive, tenancy.StateSuspended, tenancy.StateFailed, tenancy.StateDeleting}
+
+func describeState(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("gatehouse_"+name, help, labels, nil)
+}
+
+var (
+	openDatabases    = describeState("open_databases", "Databases of tenants that are open.")
+	maxDatabases     = describeState("open_databases_limit", "Databases of tenants that may be open.")
+	tenantCount      = describeState("tenants", "Tenants, by state.", "state")
+	registryRead     = describeState("registry_readable", "1 when the control plane's registry could be read at the last look, else 0.")
+	passwordsWaiting = describeState("password_checks_waiting", "Password checks that wait for their turn.")
+	passwordsRefused = describeState("password_checks_refused_total", "Password checks refused because too many of the same tenant waited.")
+	passwordsDone    = describeState("password_checks_total", "Password checks begun.")
+	syncBehind       = describeState("sync_tenants_behind", "Tenants with changes of the control plane to apply.")
+	syncFailed       = describeState("sync_tenants_failed", "Tenants to which changes could not be applied several times in a row.")
+	syncConflicts    = describeState("sync_conflicts", "Rows that are not copied because a tenant has one like it, in all tenants.")
+	syncLag          = describeState("sync_lag_revisions", "Revisions the tenant furthest behind lacks.")
+	syncVisits       = describeState("sync_visits_total", "Times a tenant was brought up to date.")
+	syncFailures     = describeState("sync_failures_total", "Times a tenant could not be brought up to date.")
+)
+
+// Describe implements [prometheus.Collector].
+func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		openDatabases, maxDatabases, tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
+		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements [prometheus.Collector].
+func (stateCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(d *prometheus.Desc, value int64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
+	}
+	work := tenancy.PasswordWork()
+	gauge(passwordsWaiting, float64(work.Waiting))
+	counter(passwordsRefused, work.Refused)
+	counter(passwordsDone, work.Entered)
+	s := newest()
+	if s == nil {
+		return
+	}
+	databases := s.pool.Stats()
+	gauge(openDatabases, float64(databases.Open))
+	gauge(maxDatabases, float64(databases.Limit))
+	count := make(map[tenancy.State]int)
+	for _, t := range s.directory.All() {
+		count[t.State]++
+	}
+	for _, state := range states {
+		gauge(tenantCount, float64(count[state]), string(state))
+	}
+	readable := 1.0
+	if s.directory.Stale() != nil {
+		readable = 0
+	}
+	gauge(registryRead, readable)
+	loop := s.sync.Stats()
+	gauge(syncBehind, float64(loop.Behind))
+	gauge(syncFailed, float64(loop.Failed))
+	gauge(syncConflicts, float64(loop.Conflicts))
+	gauge(syncLag, float64(loop.Lag))
+	counter(syncVisits, loop.Visits)
+	counter(syncFailures, loop.Failures)
+}
+
+// newest returns the services of a started runtime, or nil.
+func newest() (s *services) {
+	runtimes.Range(func(_, value any) bool {
+		if rt := value.(*runtime); rt.going.Load() {
+			s = rt.services.Load()
+		}
+		return s == nil
+	})
+	return s
+}
+
+// Interface guards
+var _ prometheus.Collector = stateCollector{}

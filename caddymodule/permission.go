@@ -1,0 +1,84 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddytls"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+func init() {
+	caddy.RegisterModule(new(Permission))
+}
+
+// Permission lets certificates be obtained on demand for the hosts of tenants
+// and of the control plane, and for no other name. It answers from memory, also
+// while the control plane's database does not.
+type Permission struct {
+	runtime *runtime
+}
+
+// CaddyModule implements [caddy.Module].
+func (*Permission) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "tls.permission.gatehouse", New: func() caddy.Module { return new(Permission) }}
+}
+
+// Provision implements [caddy.Provisioner].
+func (p *Permission) Provision(ctx caddy.Context) error {
+	app, err := appOf(ctx)
+	if err != nil {
+		return err
+	}
+	p.runtime = app.runtime
+	return nil
+}
+
+// CertificateAllowed implements [caddytls.OnDemandPermission]: nil for a host of
+// the control plane or of a tenant that exists (contract C1.10). It is asked at
+// every handshake for a name without a certificate in memory, by anybody.
+func (p *Permission) CertificateAllowed(_ context.Context, name string) error {
+	s, leave, err := p.runtime.visit()
+	if err != nil {
+		return fmt.Errorf("whether %s is a tenant's cannot be told yet: %w", name, err)
+	}
+	defer leave()
+	host, err := tenancy.NormalizeHost(name)
+	if err != nil || host != name || !s.certifies(host) {
+		return fmt.Errorf("%w: %s is no tenant's host", caddytls.ErrPermissionDenied, name)
+	}
+	return nil
+}
+
+// certifies reports whether a host gets a certificate of its own. A reserved
+// label, which shows the control plane, does not: it has one only where there is
+// a wildcard certificate.
+func (s *services) certifies(host string) bool {
+	t, ok := s.directory.ByHost(host)
+	if !ok || t.State == tenancy.StateDeleting {
+		return false
+	}
+	return issuerHost(s.directory.Hosts(), host) == host
+}
+
+// UnmarshalCaddyfile reads
+//
+//	permission gatehouse
+func (*Permission) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // gatehouse
+	if d.NextArg() {
+		return d.Errf("unexpected '%s': the permission gatehouse has no arguments", d.Val())
+	}
+	return noBlock(d)
+}
+
+// Interface guards
+var (
+	_ caddy.Module                = (*Permission)(nil)
+	_ caddy.Provisioner           = (*Permission)(nil)
+	_ caddytls.OnDemandPermission = (*Permission)(nil)
+	_ caddyfile.Unmarshaler       = (*Permission)(nil)
+)

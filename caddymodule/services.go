@@ -1,0 +1,146 @@
+package caddymodule
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/gatehouse-id/gatehouse/oauth"
+	"github.com/gatehouse-id/gatehouse/oauth/login"
+	tenantsync "github.com/gatehouse-id/gatehouse/sync"
+	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/management"
+)
+
+// services is an open runtime: the parts of the product, put together.
+type services struct {
+	pool       *tenancy.Pool
+	directory  *tenancy.Directory
+	lifecycle  *tenancy.Lifecycle
+	sync       *tenantsync.Loop
+	oauth      paths
+	login      paths
+	management http.Handler
+	loops      []func(context.Context) // each returns soon after its context ends
+
+	// setup is the secret of the link by which the first administrator is made;
+	// "" once there is one.
+	setup string
+}
+
+// paths is a handler that knows which paths are its own.
+type paths interface {
+	http.Handler
+	Handles(path string) bool
+}
+
+// openServices puts the parts together and opens the control plane, which it
+// makes at the first start. like are issuers this installation may be reached
+// under, with the scheme and port of each, the one for links first.
+func openServices(ctx context.Context, rt *runtime, like []string) (*services, error) {
+	c, log := &rt.config, newLog(rt)
+	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
+	tenancy.SetManagementAliases(c.ManagementAliases)
+
+	s := &services{pool: rt.store.pool}
+	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
+	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
+	s.sync = tenantsync.New(tenantsync.Config{Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
+		ResourceServersOff: isFalse(c.Sync.ResourceServers), RolesOff: isFalse(c.Sync.Roles), Inherit: c.Inherit.choice(), Recorder: recorder})
+	s.lifecycle = &tenancy.Lifecycle{Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
+		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions}
+
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
+		t, err := tenancy.Current(ctx)
+		if err != nil {
+			return nil
+		}
+		return issuers(c.hosts, t, tenancy.VisitOf(ctx).Issuer)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	api, err := management.New(management.Config{
+		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
+		Issuers:       func(t *tenancy.Tenant) []string { return issuers(c.hosts, t, like...) },
+		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Recorder: recorder, Log: log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.oauth, s.login, s.management = tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+
+	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
+		return nil, err
+	}
+	if s.setup, err = s.setupToken(ctx); err != nil {
+		return nil, err
+	}
+	s.loops = []func(context.Context){
+		s.directory.Run, s.sync.Run,
+		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
+		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
+		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
+	}
+	return s, nil
+}
+
+func (s *services) setupToken(ctx context.Context) (token string, err error) {
+	err = s.pool.Do(ctx, s.directory.ControlPlane(), func(ctx context.Context) error {
+		token, err = tenancy.SetupToken(ctx)
+		return err
+	})
+	return token, err
+}
+
+// bootstrap is what the control plane is made with.
+func (a *App) bootstrap() tenancy.ControlPlaneConfig {
+	cp := tenancy.ControlPlaneConfig{ID: a.hosts.ControlPlane, Placement: builtinPlacement}
+	if a.Admin != nil {
+		cp.AdminEmail, cp.AdminPassword = a.Admin.Email, a.Admin.Password
+	}
+	if a.Client != nil {
+		cp.ClientID, cp.ClientSecret = a.Client.ID, a.Client.Secret
+	}
+	return cp
+}
+
+// placement is where new tenants' databases go.
+func (a *App) placement() string {
+	if len(a.Database) > 0 {
+		return a.Database[0].Name
+	}
+	return builtinPlacement
+}
+
+// endpoint returns what answers a path, or nil for a path of nobody's.
+func (s *services) endpoint(path string) http.Handler {
+	switch {
+	case isManagement(path):
+		return s.management
+	case s.oauth.Handles(path):
+		return s.oauth
+	case s.login.Handles(path):
+		return s.login
+	}
+	return nil
+}
+
+// refuses returns what a tenant answers in its state, or nil where that is for
+// the endpoint to say: of a suspended tenant some routes still answer (C1.17 to
+// C1.21).
+func (s *services) refuses(t *tenancy.Tenant, path, requestID string) *refusal {
+	switch t.State {
+	case tenancy.StateActive:
+		return nil
+	case tenancy.StateSuspended:
+		if isManagement(path) || s.oauth.Handles(path) {
+			return nil
+		}
+		return &suspended
+	}
+	a := unavailable(requestID)
+	if isManagement(path) {
+		a.code, a.text = "tenant_unavailable", "Tenant is not available"
+	}
+	return &a
+}
