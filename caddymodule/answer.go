@@ -32,18 +32,24 @@ var (
 	invalidHost = refusal{status: http.StatusBadRequest, code: "invalid_request", text: "Invalid host", auth: true} // C1.3
 	unknownHost = refusal{status: http.StatusNotFound, code: "tenant_not_found", text: "Tenant not found", managed: true}
 
-	wrongConnection = refusal{status: http.StatusMisdirectedRequest, code: "invalid_request",
-		text: "The connection was made for another host"}
-	tooEarly = refusal{status: http.StatusTooEarly, code: "invalid_request",
-		text: "The request came before the handshake was finished; send it again"}
+	wrongConnection = refusal{
+		status: http.StatusMisdirectedRequest, code: "invalid_request",
+		text: "The connection was made for another host",
+	}
+	tooEarly = refusal{
+		status: http.StatusTooEarly, code: "invalid_request",
+		text: "The request came before the handshake was finished; send it again",
+	}
 	unknownPath = refusal{status: http.StatusNotFound, code: "not_found", text: "Not Found"}
 	suspended   = refusal{status: http.StatusForbidden, code: "access_denied", text: "Tenant is suspended", page: true} // C1.19
 )
 
 // unavailable is the answer while code says why nothing can be done (C0.11).
 func unavailable(requestID string) refusal {
-	return refusal{status: http.StatusServiceUnavailable, retryAfter: 5,
-		text: "The service is temporarily unavailable (request " + requestID + ")"}
+	return refusal{
+		status: http.StatusServiceUnavailable, retryAfter: 5,
+		text: "The service is temporarily unavailable (request " + requestID + ")",
+	}
 }
 
 // failure is the answer to a fault of ours (C0.8).

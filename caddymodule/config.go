@@ -185,8 +185,10 @@ func (a *App) complete() (errs []error) {
 
 // algorithms are those tokens can be signed with; defaultAlgorithms are those
 // tenants have keys for where none are configured.
-var defaultAlgorithms = []string{"RS256", "ES256", "EdDSA"}
-var algorithms = []string{"RS256", "PS256", "ES256", "EdDSA"}
+var (
+	defaultAlgorithms = []string{"RS256", "ES256", "EdDSA"}
+	algorithms        = []string{"RS256", "PS256", "ES256", "EdDSA"}
+)
 
 func (a *App) hostRules() tenancy.Hosts {
 	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}

@@ -51,9 +51,11 @@ func TestConfigRefused(t *testing.T) {
 
 func TestConfigDefaults(t *testing.T) {
 	t.Setenv("GATEHOUSE_TEST_EMPTY", "")
-	a := App{BaseDomain: "Auth.Example.com.",
-		Admin:  &Admin{"{env.GATEHOUSE_TEST_EMPTY}", "{env.GATEHOUSE_TEST_EMPTY}"},
-		Client: &Client{"{env.GATEHOUSE_TEST_EMPTY}", "{env.GATEHOUSE_TEST_EMPTY}"}}
+	a := App{
+		BaseDomain: "Auth.Example.com.",
+		Admin:      &Admin{"{env.GATEHOUSE_TEST_EMPTY}", "{env.GATEHOUSE_TEST_EMPTY}"},
+		Client:     &Client{"{env.GATEHOUSE_TEST_EMPTY}", "{env.GATEHOUSE_TEST_EMPTY}"},
+	}
 	if err := a.resolve(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,8 +105,10 @@ func TestFingerprint(t *testing.T) {
 		"data":   {App{BaseDomain: "a.test", Data: "/elsewhere"}, false},
 		"secret": {App{BaseDomain: "a.test", Secret: []string{strings.Repeat("s", 32)}}, false},
 		"limit":  {App{BaseDomain: "a.test", OpenDatabases: 7}, false},
-		"database": {App{BaseDomain: "a.test", Database: []*Database{{Name: "main", module: &SQLite{Dir: "/srv"}}}},
-			false},
+		"database": {
+			App{BaseDomain: "a.test", Database: []*Database{{Name: "main", module: &SQLite{Dir: "/srv"}}}},
+			false,
+		},
 	} {
 		s, a := key(c.app)
 		if a == all {

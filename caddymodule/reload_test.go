@@ -212,17 +212,23 @@ func TestFailingStart(t *testing.T) {
 		{"wrong secret", func(_ *testing.T, s *server) {
 			s.options = "secret \"a secret that the databases were not made with\""
 		}, []string{"master secret", "set the same secret again"}},
-		{"truncated control plane", func(t *testing.T, s *server) { write(t, controlPlane(s), "") },
-			[]string{"control_plane.db", "truncated", "restore the file from a backup"}},
-		{"damaged control plane", func(t *testing.T, s *server) { write(t, controlPlane(s), strings.Repeat("no database ", 1000)) },
-			[]string{"control_plane.db", "restore"}},
+		{
+			"truncated control plane", func(t *testing.T, s *server) { write(t, controlPlane(s), "") },
+			[]string{"control_plane.db", "truncated", "restore the file from a backup"},
+		},
+		{
+			"damaged control plane", func(t *testing.T, s *server) { write(t, controlPlane(s), strings.Repeat("no database ", 1000)) },
+			[]string{"control_plane.db", "restore"},
+		},
 		{"secret file is gone", func(t *testing.T, s *server) {
 			if err := os.Remove(filepath.Join(s.data, "secret")); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"secret is missing", "restore the file from a backup"}},
-		{"secret file is empty", func(t *testing.T, s *server) { write(t, filepath.Join(s.data, "secret"), "") },
-			[]string{"secret holds 0 bytes", "restore the file from a backup"}},
+		{
+			"secret file is empty", func(t *testing.T, s *server) { write(t, filepath.Join(s.data, "secret"), "") },
+			[]string{"secret holds 0 bytes", "restore the file from a backup"},
+		},
 		{"another process", func(t *testing.T, s *server) {
 			f, err := os.OpenFile(filepath.Join(s.data, "lock"), os.O_RDWR, 0)
 			if err != nil {

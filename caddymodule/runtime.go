@@ -48,8 +48,10 @@ func newRuntime(a *App) (*runtime, error) {
 		return nil, err
 	}
 	rt := &runtime{store: taken.(*store), storeKey: key}
-	rt.config = App{BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
-		Inherit: a.Inherit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts}
+	rt.config = App{
+		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
+		Inherit: a.Inherit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
+	}
 	rt.log.Store(a.log)
 	return rt, nil
 }

@@ -44,10 +44,14 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	s := &services{pool: rt.store.pool}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
 	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
-	s.sync = tenantsync.New(tenantsync.Config{Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
-		ResourceServersOff: isFalse(c.Sync.ResourceServers), RolesOff: isFalse(c.Sync.Roles), Inherit: c.Inherit.choice(), Recorder: recorder})
-	s.lifecycle = &tenancy.Lifecycle{Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions}
+	s.sync = tenantsync.New(tenantsync.Config{
+		Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
+		ResourceServersOff: isFalse(c.Sync.ResourceServers), RolesOff: isFalse(c.Sync.Roles), Inherit: c.Inherit.choice(), Recorder: recorder,
+	})
+	s.lifecycle = &tenancy.Lifecycle{
+		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
+		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+	}
 
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)

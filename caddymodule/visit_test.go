@@ -57,8 +57,10 @@ func TestHosts(t *testing.T) {
 			}
 		}
 	}
-	for _, host := range []string{"acme.auth.example.com:99999", "acme.auth.example.com:0", "a%63me.auth.example.com", "acme..auth.example.com",
-		strings.Repeat("a", 64) + ".auth.example.com"} {
+	for _, host := range []string{
+		"acme.auth.example.com:99999", "acme.auth.example.com:0", "a%63me.auth.example.com", "acme..auth.example.com",
+		strings.Repeat("a", 64) + ".auth.example.com",
+	} {
 		for _, path := range []string{discovery, "/api/v2/users"} {
 			got := s.get(host, path)
 			if got.status != http.StatusBadRequest || got.body != `{"error":"invalid_request","error_description":"Invalid host"}` {

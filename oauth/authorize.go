@@ -170,16 +170,20 @@ func (s *Server) authorizeOpenly(w http.ResponseWriter, r *http.Request, a *auth
 
 // ask is the request's question to the one rule of permissions.
 func (a *authorization) ask(user *tenancy.User, connection, organization string) Ask {
-	return Ask{Client: a.client, User: user, Audience: a.params["audience"], Scopes: a.scope,
-		Organization: organization, Connection: connection, Silent: a.silent(), Interactive: !a.silent()}
+	return Ask{
+		Client: a.client, User: user, Audience: a.params["audience"], Scopes: a.scope,
+		Organization: organization, Connection: connection, Silent: a.silent(), Interactive: !a.silent(),
+	}
 }
 
 // recordSuccess notes what a session was used for: "s" where the person was there,
 // "ssa" where nothing was to be shown (contract C3.13, C5.90). A login on the
 // hosted pages has been noted by them.
 func (s *Server) recordSuccess(ctx context.Context, a *authorization, p *person, allowance *Allowance) {
-	e := tenancy.Event{Type: "s", ClientID: a.client.ID, ClientName: a.client.Name, Connection: p.session.Connection,
-		UserID: p.user.ID, UserName: userName(p.user), Audience: allowance.Audience, Scope: a.params["scope"]}
+	e := tenancy.Event{
+		Type: "s", ClientID: a.client.ID, ClientName: a.client.Name, Connection: p.session.Connection,
+		UserID: p.user.ID, UserName: userName(p.user), Audience: allowance.Audience, Scope: a.params["scope"],
+	}
 	if a.silent() {
 		e.Type = "ssa"
 	}
@@ -192,8 +196,10 @@ func (s *Server) recordSuccess(ctx context.Context, a *authorization, p *person,
 // recordRefusal notes a login that was refused: "f", or "fsa" where nothing was
 // to be shown.
 func (s *Server) recordRefusal(ctx context.Context, a *authorization, e *oauthError) {
-	event := tenancy.Event{Type: "f", Description: e.Description, ClientID: a.client.ID, ClientName: a.client.Name,
-		Audience: truncate(a.params["audience"], 200), Scope: truncate(a.params["scope"], 1000)}
+	event := tenancy.Event{
+		Type: "f", Description: e.Description, ClientID: a.client.ID, ClientName: a.client.Name,
+		Audience: truncate(a.params["audience"], 200), Scope: truncate(a.params["scope"], 1000),
+	}
 	if a.silent() {
 		event.Type = "fsa"
 	}

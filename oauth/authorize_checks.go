@@ -153,7 +153,8 @@ func clientHasConnection(ctx context.Context, clientID, name string) (bool, erro
 	list, err := tenancy.Cached(ctx, "oauth.client_connections", clientID, func(ctx context.Context) ([]tenancy.Connection, error) {
 		return tenancy.Connections.Find(ctx, tenancy.Filter{
 			Where: "id IN (SELECT connection_id FROM client_connections cc WHERE cc.tenant_id = connections.tenant_id AND cc.client_id = ?)",
-			Args:  []any{clientID}})
+			Args:  []any{clientID},
+		})
 	})
 	return slices.ContainsFunc(list, func(c tenancy.Connection) bool { return c.Name == name }), err
 }

@@ -63,8 +63,10 @@ func knownClaims(members map[string]json.RawMessage) []string {
 
 // standardClaims are the claims about a user that this server has values for
 // (OpenID Connect Core section 5.1): the members of [profile].
-var standardClaims = []string{"name", "given_name", "family_name", "nickname", "preferred_username", "picture", "updated_at",
-	"email", "email_verified", "phone_number", "phone_number_verified"}
+var standardClaims = []string{
+	"name", "given_name", "family_name", "nickname", "preferred_username", "picture", "updated_at",
+	"email", "email_verified", "phone_number", "phone_number_verified",
+}
 
 // add puts single claims about the user into the profile, beside those of the
 // scopes. Names that are no standard claims are left out.

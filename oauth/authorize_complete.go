@@ -26,8 +26,10 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, a *authorizati
 
 // grant is what the code stands for.
 func (a *authorization) grant(p *person, allowance *Allowance) codeGrant {
-	return codeGrant{Client: a.client, User: p.user, Session: p.session, Allowance: allowance, Requested: a.scope,
-		RedirectURI: a.params["redirect_uri"], Challenge: a.params["code_challenge"], Nonce: a.params["nonce"], Claims: a.claims.IDToken}
+	return codeGrant{
+		Client: a.client, User: p.user, Session: p.session, Allowance: allowance, Requested: a.scope,
+		RedirectURI: a.params["redirect_uri"], Challenge: a.params["code_challenge"], Nonce: a.params["nonce"], Claims: a.claims.IDToken,
+	}
 }
 
 // completed is the statement that a login ends by, exactly once: it misses its

@@ -70,8 +70,10 @@ func TestAuthorizeOrganization(t *testing.T) {
 
 	// A connection of the organization that makes people members.
 	ctx := f.in("acme")
-	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{Row: tenancy.Row{ID: tenancy.Join("org_1", "con_1")},
-		OrgID: "org_1", ConnectionID: "con_1", AssignMembership: true}))
+	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{
+		Row:   tenancy.Row{ID: tenancy.Join("org_1", "con_1")},
+		OrgID: "org_1", ConnectionID: "con_1", AssignMembership: true,
+	}))
 	b.wantError(b.authorize("organization", "org_1", "prompt", "none"), "access_denied", notMember) // C3.2: never when silent
 	b.wantCode(b.authorize("organization", "ONE"))
 	if f.events.last("organization_member_added") == nil {
@@ -85,8 +87,10 @@ func TestAuthorizeOrganization(t *testing.T) {
 	}
 
 	// C2.37: an organization that takes other connections only.
-	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{Row: tenancy.Row{ID: tenancy.Join("org_2", "con_2")},
-		OrgID: "org_2", ConnectionID: "con_2"}))
+	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{
+		Row:   tenancy.Row{ID: tenancy.Join("org_2", "con_2")},
+		OrgID: "org_2", ConnectionID: "con_2",
+	}))
 	b = f.browser("acme")
 	b.wantError(b.authorize("organization", "org_2", "connection", connectionName), "invalid_request", "the connection was not found")
 	b = f.loggedIn("acme", ada)

@@ -66,8 +66,10 @@ var challenge = func() string {
 // request is a good authorization request of the single-page client, changed by
 // the pairs given; a value "-" leaves the parameter out.
 func request(pairs ...string) url.Values {
-	v := url.Values{"client_id": {spaID}, "redirect_uri": {callback}, "response_type": {"code"}, "scope": {"openid profile email"},
-		"state": {"state-1"}, "nonce": {"nonce-1"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"}}
+	v := url.Values{
+		"client_id": {spaID}, "redirect_uri": {callback}, "response_type": {"code"}, "scope": {"openid profile email"},
+		"state": {"state-1"}, "nonce": {"nonce-1"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
+	}
 	for i := 0; i < len(pairs); i += 2 {
 		if pairs[i+1] == "-" {
 			v.Del(pairs[i])
@@ -145,8 +147,10 @@ func wantPage(t testing.TB, w *httptest.ResponseRecorder, status int, text strin
 	if w.Code != status || w.Header().Get("Location") != "" || !strings.Contains(w.Body.String(), text) {
 		t.Errorf("got %d, Location %q, body %s; want page %d with %q", w.Code, w.Header().Get("Location"), w.Body, status, text)
 	}
-	for name, want := range map[string]string{"Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
-		"Referrer-Policy": "no-referrer", "Content-Type": "text/html; charset=utf-8"} {
+	for name, want := range map[string]string{
+		"Cache-Control": "no-store", "X-Frame-Options": "DENY", "X-Content-Type-Options": "nosniff",
+		"Referrer-Policy": "no-referrer", "Content-Type": "text/html; charset=utf-8",
+	} {
 		if got := w.Header().Get(name); got != want {
 			t.Errorf("%s: got %q, want %q", name, got, want)
 		}

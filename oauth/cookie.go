@@ -51,8 +51,10 @@ func offersCookie(r *http.Request, name string) bool {
 
 // newCookie is a cookie with the attributes all of ours have.
 func newCookie(ctx context.Context, name, value string) *http.Cookie {
-	return &http.Cookie{Name: cookieName(ctx, name), Value: value, Path: "/",
-		Secure: !tenancy.VisitOf(ctx).Insecure, HttpOnly: true, SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{
+		Name: cookieName(ctx, name), Value: value, Path: "/",
+		Secure: !tenancy.VisitOf(ctx).Insecure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	}
 }
 
 // setSessionCookie logs the browser in. The cookie is sent from frames of other

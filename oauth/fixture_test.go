@@ -66,12 +66,15 @@ func newFixture(t testing.TB) *fixture {
 	}
 	var m meter
 	pool, err := tenancy.NewPool(tenancy.PoolConfig{
-		Placements: map[string]tenancy.Provider{"": &meteredProvider{&sqlite.Provider{Dir: t.TempDir()}, &m}}, Master: ring})
+		Placements: map[string]tenancy.Provider{"": &meteredProvider{&sqlite.Provider{Dir: t.TempDir()}, &m}}, Master: ring,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, pool: pool, meter: &m, tenants: map[string]*tenancy.Tenant{}, inside: map[string]context.Context{},
-		events: &eventLog{}, clock: &testClock{}}
+	f := &fixture{
+		t: t, pool: pool, meter: &m, tenants: map[string]*tenancy.Tenant{}, inside: map[string]context.Context{},
+		events: &eventLog{}, clock: &testClock{},
+	}
 	var leave []func()
 	t.Cleanup(func() {
 		for _, l := range leave {
@@ -82,8 +85,10 @@ func newFixture(t testing.TB) *fixture {
 		}
 	})
 	for _, id := range tenantIDs {
-		tn := &tenancy.Tenant{Row: tenancy.Row{TenantID: tenantIDs[0], ID: id},
-			State: tenancy.StateActive, DataKey: ring.NewDataKey(id)}
+		tn := &tenancy.Tenant{
+			Row:   tenancy.Row{TenantID: tenantIDs[0], ID: id},
+			State: tenancy.StateActive, DataKey: ring.NewDataKey(id),
+		}
 		if err := pool.Create(t.Context(), tn); err != nil {
 			t.Fatal(err)
 		}
@@ -93,8 +98,10 @@ func newFixture(t testing.TB) *fixture {
 		}
 		leave = append(leave, l)
 		f.tenants[id] = tn
-		f.inside[id] = tenancy.WithVisit(ctx, &tenancy.Visit{Issuer: issuerOf(id), Host: hostOf(id),
-			ClientIP: "192.0.2.1", UserAgent: "test", RequestID: "req_1"})
+		f.inside[id] = tenancy.WithVisit(ctx, &tenancy.Visit{
+			Issuer: issuerOf(id), Host: hostOf(id),
+			ClientIP: "192.0.2.1", UserAgent: "test", RequestID: "req_1",
+		})
 		f.fill(id)
 	}
 	f.server, err = New(Config{Recorder: f.events, Now: f.clock.now, Keys: &Keyring{Now: f.clock.now}, Log: slog.New(slog.DiscardHandler)})
@@ -180,21 +187,31 @@ func (f *fixture) fill(tenant string) {
 	codeGrants := []string{"authorization_code", "refresh_token"}
 	insert := func(list ...tenancy.Stmt) { f.must(tenancy.Commit(ctx, list...)) }
 	for _, c := range []tenancy.Client{
-		{Row: row(spaID), Name: "Single page", AppType: "spa", IsFirstParty: true, TokenEndpointAuthMethod: "none",
+		{
+			Row: row(spaID), Name: "Single page", AppType: "spa", IsFirstParty: true, TokenEndpointAuthMethod: "none",
 			GrantTypes: codeGrants, Callbacks: []string{callback, "https://app.example.com/other?x=1"},
 			WebOrigins: []string{"https://app.example.com"}, AllowedLogoutURLs: []string{loggedOut},
-			OrganizationUsage: "allow"},
-		{Row: row(webID), Name: "Web", AppType: "regular_web", IsFirstParty: true, TokenEndpointAuthMethod: "client_secret_post",
+			OrganizationUsage: "allow",
+		},
+		{
+			Row: row(webID), Name: "Web", AppType: "regular_web", IsFirstParty: true, TokenEndpointAuthMethod: "client_secret_post",
 			SecretHash: webHash, Secret: webSecret, GrantTypes: codeGrants, Callbacks: []string{callback},
-			AllowedLogoutURLs: []string{loggedOut}, OrganizationUsage: "allow"},
-		{Row: row(nativeID), Name: "Native", AppType: "native", IsFirstParty: true, TokenEndpointAuthMethod: "none",
-			GrantTypes: codeGrants, Callbacks: []string{nativeCallback, "com.example.app:/callback"}, OrganizationUsage: "deny"},
-		{Row: row(thirdPartyID), Name: "Third party", AppType: "spa", TokenEndpointAuthMethod: "none",
+			AllowedLogoutURLs: []string{loggedOut}, OrganizationUsage: "allow",
+		},
+		{
+			Row: row(nativeID), Name: "Native", AppType: "native", IsFirstParty: true, TokenEndpointAuthMethod: "none",
+			GrantTypes: codeGrants, Callbacks: []string{nativeCallback, "com.example.app:/callback"}, OrganizationUsage: "deny",
+		},
+		{
+			Row: row(thirdPartyID), Name: "Third party", AppType: "spa", TokenEndpointAuthMethod: "none",
 			GrantTypes: codeGrants, Callbacks: []string{"https://third.example.net/cb", "https://*.third.example.net/cb"},
-			OrganizationUsage: "allow"},
-		{Row: row(m2mID), Name: "Machine", AppType: "non_interactive", IsFirstParty: true,
+			OrganizationUsage: "allow",
+		},
+		{
+			Row: row(m2mID), Name: "Machine", AppType: "non_interactive", IsFirstParty: true,
 			TokenEndpointAuthMethod: "client_secret_post", SecretHash: m2mHash, Secret: m2mSecret,
-			GrantTypes: []string{"client_credentials"}},
+			GrantTypes: []string{"client_credentials"},
+		},
 	} {
 		insert(tenancy.Clients.Insert(ctx, &c))
 		if c.ID != m2mID {
@@ -204,8 +221,10 @@ func (f *fixture) fill(tenant string) {
 	insert(
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: row("con_1"), Name: connectionName, Strategy: tenancy.StrategyDatabase}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: row("con_2"), Name: otherConnection, Strategy: tenancy.StrategyDatabase}),
-		tenancy.Users.Insert(ctx, &tenancy.User{Row: row(ada), Connection: connectionName, Email: "ada@" + tenant + ".example",
-			EmailVerified: true, Name: "Ada of " + tenant, GivenName: "Ada", Nickname: "ada"}),
+		tenancy.Users.Insert(ctx, &tenancy.User{
+			Row: row(ada), Connection: connectionName, Email: "ada@" + tenant + ".example",
+			EmailVerified: true, Name: "Ada of " + tenant, GivenName: "Ada", Nickname: "ada",
+		}),
 		tenancy.Users.Insert(ctx, &tenancy.User{Row: row(bob), Connection: connectionName, Email: "bob@" + tenant + ".example"}),
 		tenancy.Users.Insert(ctx, &tenancy.User{Row: row(eve), Connection: connectionName, Email: "eve@" + tenant + ".example", Blocked: true}),
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: row("org_1"), Name: "one", DisplayName: "One"}),
@@ -213,24 +232,34 @@ func (f *fixture) fill(tenant string) {
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: row("org_3"), Name: "three", DisplayName: "Three"}),
 		tenancy.Members.Insert(ctx, tenancy.NewMember("org_1", ada)),
 		tenancy.Members.Insert(ctx, tenancy.NewMember("org_2", ada)),
-		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{Row: row("rs_orders"), Name: "Orders", Identifier: orders,
+		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
+			Row: row("rs_orders"), Name: "Orders", Identifier: orders,
 			Scopes:     []tenancy.Scope{{Value: "read:orders"}, {Value: "write:orders"}, {Value: "audit:orders"}},
-			SigningAlg: "RS256", TokenLifetime: 86400, AllowOfflineAccess: true, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz}),
-		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{Row: row("rs_catalog"), Name: "Catalog", Identifier: catalog,
+			SigningAlg: "RS256", TokenLifetime: 86400, AllowOfflineAccess: true, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz,
+		}),
+		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
+			Row: row("rs_catalog"), Name: "Catalog", Identifier: catalog,
 			Scopes:     []tenancy.Scope{{Value: "read:items"}, {Value: "write:items"}},
-			SigningAlg: "RS256", TokenLifetime: 3600, TokenDialect: tenancy.DialectRFC9068}),
-		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{Row: row("rs_management"), Name: "Management", Identifier: tenancy.ManagementAudience,
+			SigningAlg: "RS256", TokenLifetime: 3600, TokenDialect: tenancy.DialectRFC9068,
+		}),
+		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
+			Row: row("rs_management"), Name: "Management", Identifier: tenancy.ManagementAudience,
 			Scopes: scopesOf(tenancy.ManagementScopes(tenant == tenantIDs[0])), IsSystem: true, SigningAlg: "RS256", TokenLifetime: 86400,
-			EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz, AllowOfflineAccess: tenant == tenantIDs[0]}),
+			EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz, AllowOfflineAccess: tenant == tenantIDs[0],
+		}),
 		tenancy.Roles.Insert(ctx, &tenancy.Role{Row: row("rol_reader"), Name: "Reader", NameKey: "reader"}),
 		tenancy.RolePermissions.Insert(ctx, tenancy.NewRolePermission("rol_reader", "rs_orders", "read:orders")),
 		tenancy.UserRoles.Insert(ctx, tenancy.NewUserRole(ada, "org_1", "rol_reader")),
 		tenancy.UserPermissions.Insert(ctx, tenancy.NewUserPermission(ada, "org_2", "rs_orders", "write:orders")),
 		tenancy.UserPermissions.Insert(ctx, tenancy.NewUserPermission(bob, tenancy.Global, "rs_orders", "write:orders")),
-		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{Row: row("cgr_1"), ClientID: m2mID, Audience: orders,
-			Scope: []string{"read:orders", "write:orders"}, OrganizationUsage: "allow"}),
-		tenancy.GrantOrganizations.Insert(ctx, &tenancy.GrantOrganization{Row: row(tenancy.Join("cgr_1", "org_1")),
-			GrantID: "cgr_1", OrganizationID: "org_1"}),
+		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{
+			Row: row("cgr_1"), ClientID: m2mID, Audience: orders,
+			Scope: []string{"read:orders", "write:orders"}, OrganizationUsage: "allow",
+		}),
+		tenancy.GrantOrganizations.Insert(ctx, &tenancy.GrantOrganization{
+			Row:     row(tenancy.Join("cgr_1", "org_1")),
+			GrantID: "cgr_1", OrganizationID: "org_1",
+		}),
 	)
 }
 

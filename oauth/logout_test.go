@@ -58,8 +58,10 @@ func TestLogout(t *testing.T) {
 func TestLogoutRefuses(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.must(tenancy.SettingsRows.Create(f.in("acme"), &tenancy.SettingsRow{Row: tenancy.Row{ID: tenancy.SettingsOwn},
-		Values: map[string]json.RawMessage{"allowed_logout_urls": json.RawMessage(`["https://tenant.example.com/"]`)}}))
+	f.must(tenancy.SettingsRows.Create(f.in("acme"), &tenancy.SettingsRow{
+		Row:    tenancy.Row{ID: tenancy.SettingsOwn},
+		Values: map[string]json.RawMessage{"allowed_logout_urls": json.RawMessage(`["https://tenant.example.com/"]`)},
+	}))
 	b := f.loggedIn("acme", ada)
 	for _, c := range []struct{ client, returnTo, text string }{
 		{"", loggedOut, "returnTo is not one"}, // the client's, not the tenant's

@@ -14,9 +14,11 @@ var (
 	plainClient    = &tenancy.Client{AppType: "spa", IsFirstParty: true, Callbacks: []string{"https://app.example.com/callback", "https://app.example.com/other?x=1"}}
 	wildcardClient = &tenancy.Client{AppType: "spa", IsFirstParty: true, Callbacks: []string{"https://*.app.example.com/cb", "https://*.preview.example.com:8443/cb?x=1"}}
 	loopbackClient = &tenancy.Client{AppType: "native", IsFirstParty: true, Callbacks: []string{"http://127.0.0.1/cb", "http://[::1]/cb", "com.example.app:/cb"}}
-	unsafeClient   = &tenancy.Client{AppType: "native", IsFirstParty: true, Callbacks: []string{"javascript:alert(1)", "data:text/html,x",
+	unsafeClient   = &tenancy.Client{AppType: "native", IsFirstParty: true, Callbacks: []string{
+		"javascript:alert(1)", "data:text/html,x",
 		"https://a.example.com/#f", "https://u@a.example.com/", "http://app.example.com/cb", "https://*.com/cb", "https://*.co.uk/cb",
-		"https://*.github.io/cb", "https://a.*.example.com/cb", "https://*x.example.com/cb", "https://example.com/*", "*", "https://*/cb", "http://*.example.com/cb"}}
+		"https://*.github.io/cb", "https://a.*.example.com/cb", "https://*x.example.com/cb", "https://example.com/*", "*", "https://*/cb", "http://*.example.com/cb",
+	}}
 )
 
 func TestRedirectAllowed(t *testing.T) {
@@ -147,8 +149,10 @@ func TestLogoutAllowed(t *testing.T) {
 // C3.3
 func TestOriginAllowed(t *testing.T) {
 	t.Parallel()
-	c := &tenancy.Client{IsFirstParty: true, WebOrigins: []string{"https://web.example.com"},
-		Callbacks: []string{"https://app.example.com:443/cb", "https://*.w.example.com/cb", "http://127.0.0.1/cb"}}
+	c := &tenancy.Client{
+		IsFirstParty: true, WebOrigins: []string{"https://web.example.com"},
+		Callbacks: []string{"https://app.example.com:443/cb", "https://*.w.example.com/cb", "http://127.0.0.1/cb"},
+	}
 	for origin, want := range map[string]bool{
 		"https://web.example.com":   true,
 		"https://app.example.com":   true,

@@ -36,5 +36,6 @@ func respondFormPost(w http.ResponseWriter, uri string, list []parameter) {
 	secureHTML(w.Header(), "default-src 'none'; script-src 'nonce-"+nonce+"'; base-uri 'none'; frame-ancestors 'none'")
 	w.Header().Set("X-Frame-Options", "DENY")
 	writeHTML(w, http.StatusOK, formPostTemplate, map[string]any{
-		"Nonce": nonce, "Action": template.URL(uri), "Fields": fields})
+		"Nonce": nonce, "Action": template.URL(uri), "Fields": fields,
+	})
 }

@@ -79,7 +79,8 @@ func writePage(ctx context.Context, w http.ResponseWriter, status int, p page) {
 	secureHTML(w.Header(), policy)
 	w.Header().Set("X-Frame-Options", "DENY")
 	writeHTML(w, status, pageTemplate, map[string]any{
-		"Page": p, "Style": template.CSS(pageStyle), "RequestID": tenancy.VisitOf(ctx).RequestID})
+		"Page": p, "Style": template.CSS(pageStyle), "RequestID": tenancy.VisitOf(ctx).RequestID,
+	})
 }
 
 // formTarget is the source expression of where a form's answer redirects, which

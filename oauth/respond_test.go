@@ -38,8 +38,10 @@ func TestDeliverByRedirect(t *testing.T) {
 		{"after POST", modeQuery, "https://a.example.com/cb", "POST", "s", 303, "https://a.example.com/cb?code=c&state=s&" + iss},
 		{"fragment", modeFragment, "https://a.example.com/cb?x=1", "GET", "s", 302, "https://a.example.com/cb?x=1#code=c&state=s&" + iss},
 		{"custom scheme", modeQuery, "com.example.app:/cb", "GET", "s", 302, "com.example.app:/cb?code=c&state=s&" + iss},
-		{"header injection", modeQuery, "https://a.example.com/cb", "GET", "a\r\nSet-Cookie: x=y", 302,
-			"https://a.example.com/cb?code=c&state=a%0D%0ASet-Cookie%3A+x%3Dy&" + iss},
+		{
+			"header injection", modeQuery, "https://a.example.com/cb", "GET", "a\r\nSet-Cookie: x=y", 302,
+			"https://a.example.com/cb?code=c&state=a%0D%0ASet-Cookie%3A+x%3Dy&" + iss,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -139,8 +141,10 @@ func TestPageEscapes(t *testing.T) {
 	t.Parallel()
 	w := httptest.NewRecorder()
 	ctx := tenancy.WithVisit(t.Context(), &tenancy.Visit{RequestID: "req_1"})
-	writePage(ctx, w, http.StatusBadRequest, page{Title: hostile, Message: hostile, Code: hostile,
-		Confirm: &confirmation{Action: "/oidc/logout", Button: hostile, Fields: [][2]string{{"state", hostile}}, Target: "https://app.example.com/bye"}})
+	writePage(ctx, w, http.StatusBadRequest, page{
+		Title: hostile, Message: hostile, Code: hostile,
+		Confirm: &confirmation{Action: "/oidc/logout", Button: hostile, Fields: [][2]string{{"state", hostile}}, Target: "https://app.example.com/bye"},
+	})
 	body := w.Body.String()
 	if strings.Contains(body, "<script") || strings.Contains(body, "<!--") {
 		t.Errorf("page is not escaped:\n%s", body)

@@ -37,7 +37,8 @@ func respondWebMessage(w http.ResponseWriter, uri string, list []parameter) {
 	nonce := tenancy.NewToken()
 	secureHTML(w.Header(), "default-src 'none'; script-src 'nonce-"+nonce+"'; base-uri 'none'; frame-ancestors "+origin)
 	writeHTML(w, http.StatusOK, webMessageTemplate, map[string]any{
-		"Nonce": nonce, "Message": scriptValue(message), "Origin": scriptValue(origin)})
+		"Nonce": nonce, "Message": scriptValue(message), "Origin": scriptValue(origin),
+	})
 }
 
 // scriptValue is v as a JavaScript expression that is safe inside of a script

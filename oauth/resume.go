@@ -33,7 +33,8 @@ func (s *Server) beginLogin(w http.ResponseWriter, r *http.Request, a *authoriza
 	now := tenancy.At(s.now())
 	l := &tenancy.LoginSession{
 		Row: tenancy.Row{ID: tenancy.HashToken(state), CreatedAt: now}, BrowserHash: tenancy.HashToken(browser),
-		ClientID: a.client.ID, Request: a.params, ExpiresAt: now.Add(flowLifetime)}
+		ClientID: a.client.ID, Request: a.params, ExpiresAt: now.Add(flowLifetime),
+	}
 	if a.org != nil {
 		l.OrgID = a.org.ID
 	}

@@ -99,8 +99,10 @@ func (s *Server) logIn(ctx context.Context, l *tenancy.LoginSession, a *authoriz
 		Row: tenancy.Row{ID: tenancy.NewID("ses_", 24), CreatedAt: now}, TokenHash: tenancy.HashToken(value),
 		UserID: l.UserID, Connection: l.Connection, AuthenticatedAt: l.AuthenticatedAt, Methods: l.Methods,
 		LastInteractedAt: now, ExpiresAt: now.Add(policy.Absolute), Persistent: policy.Persistent,
-		Device: tenancy.Device{InitialIP: visit.ClientIP, InitialUserAgent: visit.UserAgent,
-			LastIP: visit.ClientIP, LastUserAgent: visit.UserAgent},
+		Device: tenancy.Device{
+			InitialIP: visit.ClientIP, InitialUserAgent: visit.UserAgent,
+			LastIP: visit.ClientIP, LastUserAgent: visit.UserAgent,
+		},
 	}
 	fresh.IdleExpiresAt = min(now.Add(policy.Idle), fresh.ExpiresAt)
 	if old != nil && old.UserID == l.UserID {

@@ -51,8 +51,10 @@ func TestSessionSettings(t *testing.T) {
 	set := func(values map[string]json.RawMessage) {
 		f.must(tenancy.SettingsRows.Create(f.in("acme"), &tenancy.SettingsRow{Row: tenancy.Row{ID: tenancy.SettingsOwn}, Values: values}))
 	}
-	set(map[string]json.RawMessage{"session_cookie": json.RawMessage(`{"mode":"non-persistent"}`),
-		"ephemeral_session_lifetime": json.RawMessage(`2`), "idle_ephemeral_session_lifetime": json.RawMessage(`0.5`)})
+	set(map[string]json.RawMessage{
+		"session_cookie":             json.RawMessage(`{"mode":"non-persistent"}`),
+		"ephemeral_session_lifetime": json.RawMessage(`2`), "idle_ephemeral_session_lifetime": json.RawMessage(`0.5`),
+	})
 	b := f.loggedIn("acme", ada)
 	if c := b.jar["__Host-gh_session"]; c.MaxAge != 0 || !c.Expires.IsZero() {
 		t.Errorf("cookie %+v outlives the browser", c)

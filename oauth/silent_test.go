@@ -29,18 +29,24 @@ func TestSilentTable(t *testing.T) {
 		cookie  bool // the browser still has its cookie
 		session bool // the session still lives
 	}{
-		{row: "C3.4 before C3.5", prepare: noCookie, pairs: []string{"organization", "org_9"},
-			want: want{"invalid_request", "parameter organization is invalid"}, session: true},
+		{
+			row: "C3.4 before C3.5", prepare: noCookie, pairs: []string{"organization", "org_9"},
+			want: want{"invalid_request", "parameter organization is invalid"}, session: true,
+		},
 		{row: "C3.4 audience", pairs: []string{"audience", "x"}, want: want{"access_denied", "Service not found: x"}, cookie: true, session: true},
 		{row: "C3.5 no cookie", prepare: noCookie, want: loginRequired, session: true},
-		{row: "C3.5 unknown cookie", prepare: func(_ *fixture, b *browser) { b.jar["__Host-gh_session"].Value = tenancy.NewToken() },
-			want: loginRequired, session: true},
+		{
+			row: "C3.5 unknown cookie", prepare: func(_ *fixture, b *browser) { b.jar["__Host-gh_session"].Value = tenancy.NewToken() },
+			want: loginRequired, session: true,
+		},
 		{row: "C3.5 the hash is no cookie (C3.23)", prepare: func(_ *fixture, b *browser) {
 			c := b.jar["__Host-gh_session"]
 			c.Value = tenancy.HashToken(c.Value)
 		}, want: loginRequired, session: true},
-		{row: "C3.5 revoked", prepare: func(f *fixture, b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID)) },
-			want: loginRequired},
+		{
+			row: "C3.5 revoked", prepare: func(f *fixture, b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID)) },
+			want: loginRequired,
+		},
 		{row: "C3.5 idle too long", prepare: func(f *fixture, _ *browser) { f.clock.advance(72*time.Hour + time.Second) }, want: loginRequired},
 		{row: "C3.5 too old", prepare: func(f *fixture, b *browser) {
 			for range 3 {
@@ -49,23 +55,30 @@ func TestSilentTable(t *testing.T) {
 			}
 			f.clock.advance(19 * time.Hour)
 		}, want: loginRequired},
-		{row: "C3.5 user deleted", prepare: func(f *fixture, _ *browser) { f.must(tenancy.Users.Delete(f.in("acme"), ada)) },
-			want: loginRequired, session: true},
-		{row: "C3.5 max_age passed", prepare: func(f *fixture, _ *browser) { f.clock.advance(time.Minute) }, pairs: []string{"max_age", "59"},
-			want: loginRequired, cookie: true, session: true},
+		{
+			row: "C3.5 user deleted", prepare: func(f *fixture, _ *browser) { f.must(tenancy.Users.Delete(f.in("acme"), ada)) },
+			want: loginRequired, session: true,
+		},
+		{
+			row: "C3.5 max_age passed", prepare: func(f *fixture, _ *browser) { f.clock.advance(time.Minute) }, pairs: []string{"max_age", "59"},
+			want: loginRequired, cookie: true, session: true,
+		},
 		{row: "C3.5 max_age=0", pairs: []string{"max_age", "0"}, want: loginRequired, cookie: true, session: true},
 		{row: "C3.5 sso_disabled", prepare: func(f *fixture, _ *browser) {
 			f.updateClient("acme", spaID, func(c *tenancy.Client) { c.SSODisabled = true })
 		}, want: loginRequired, cookie: true, session: true},
 		{row: "C3.5 connection not enabled for the organization (C2.37)", prepare: func(f *fixture, _ *browser) {
 			f.must(tenancy.OrganizationConnections.Create(f.in("acme"), &tenancy.OrganizationConnection{
-				Row: tenancy.Row{ID: "oc"}, OrgID: "org_1", ConnectionID: "con_2"}))
+				Row: tenancy.Row{ID: "oc"}, OrgID: "org_1", ConnectionID: "con_2",
+			}))
 		}, pairs: []string{"organization", "org_1"}, want: loginRequired, cookie: true, session: true},
 		{row: "C3.5 connection not enabled for the client", prepare: func(f *fixture, _ *browser) {
 			f.must(tenancy.ClientConnections.Delete(f.in("acme"), tenancy.Join(spaID, "con_1")))
 		}, want: loginRequired, cookie: true, session: true},
-		{row: "C3.6 before C3.7", prepare: block, pairs: []string{"claims", `{"id_token":{"sub":{"value":"auth0|bob"}}}`},
-			want: loginRequired, cookie: true, session: true},
+		{
+			row: "C3.6 before C3.7", prepare: block, pairs: []string{"claims", `{"id_token":{"sub":{"value":"auth0|bob"}}}`},
+			want: loginRequired, cookie: true, session: true,
+		},
 		{row: "C3.7 before C3.8", prepare: block, pairs: []string{"organization", "org_3"}, want: want{"access_denied", "user is blocked"}},
 		{row: "C3.8", pairs: []string{"organization", "org_3"}, want: want{"access_denied", notMember}, cookie: true, session: true},
 		{row: "C3.8 by name", pairs: []string{"organization", "Three"}, want: want{"access_denied", notMember}, cookie: true, session: true},

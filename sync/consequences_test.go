@@ -108,7 +108,8 @@ func TestServerDeleted(t *testing.T) {
 	for tenant, audience := range map[string]string{"acme": "https://api.test", "widgets": "https://other.test"} {
 		h.in(tenant, func(ctx context.Context) {
 			must(t, tenancy.WriteSettings(ctx, map[string]json.RawMessage{
-				"default_audience": json.RawMessage(`"` + audience + `"`), "sender_name": json.RawMessage(`"` + tenant + `"`)}, false))
+				"default_audience": json.RawMessage(`"` + audience + `"`), "sender_name": json.RawMessage(`"` + tenant + `"`),
+			}, false))
 		})
 	}
 	h.removeServer("rs1")

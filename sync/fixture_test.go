@@ -170,8 +170,10 @@ func eventually(t testing.TB, what string, f func() bool) {
 // Rows of the control plane, made short.
 
 func server(id, identifier string, scopes ...string) *tenancy.ResourceServer {
-	rs := &tenancy.ResourceServer{Row: tenancy.Row{ID: id}, Identifier: identifier, Name: "API " + id, SigningAlg: "RS256",
-		TokenLifetime: 86400, TokenLifetimeForWeb: 7200, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz}
+	rs := &tenancy.ResourceServer{
+		Row: tenancy.Row{ID: id}, Identifier: identifier, Name: "API " + id, SigningAlg: "RS256",
+		TokenLifetime: 86400, TokenLifetimeForWeb: 7200, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz,
+	}
 	for _, s := range scopes {
 		rs.Scopes = append(rs.Scopes, tenancy.Scope{Value: s, Description: "may " + s})
 	}

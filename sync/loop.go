@@ -119,11 +119,15 @@ func New(c Config) *Loop {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Loop{directory: c.Directory, pool: c.Pool, locker: c.Locker, workers: c.Workers, every: c.Every, now: c.Now,
-		rules: rules{servers: !c.ResourceServersOff, roles: !c.RolesOff, inherit: c.Inherit,
-			transform: c.Transform, recorder: c.Recorder},
+	return &Loop{
+		directory: c.Directory, pool: c.Pool, locker: c.Locker, workers: c.Workers, every: c.Every, now: c.Now,
+		rules: rules{
+			servers: !c.ResourceServersOff, roles: !c.RolesOff, inherit: c.Inherit,
+			transform: c.Transform, recorder: c.Recorder,
+		},
 		backoff: backoff, kick: make(chan struct{}, 1), targets: map[string]*target{}, unnoted: map[*target]bool{},
-		progress: make(chan struct{})}
+		progress: make(chan struct{}),
+	}
 }
 
 // Kick hints that there may be work. It never blocks.

@@ -39,9 +39,11 @@ func (t *target) noted(row *tenancy.SyncTarget) {
 
 // note is the row that keeps what is known of the target.
 func (t *target) note() tenancy.SyncTarget {
-	return tenancy.SyncTarget{Row: tenancy.Row{ID: t.tenant.ID}, Born: t.tenant.CreatedAt, Applied: t.applied,
+	return tenancy.SyncTarget{
+		Row: tenancy.Row{ID: t.tenant.ID}, Born: t.tenant.CreatedAt, Applied: t.applied,
 		Attempts: t.attempts, LastError: t.lastError, LastSyncedAt: tenancy.At(t.lastSynced), NextAttemptAt: tenancy.At(t.nextAttempt),
-		Conflicts: t.conflicts, Skipped: t.skipped, Pending: t.pending}
+		Conflicts: t.conflicts, Skipped: t.skipped, Pending: t.pending,
+	}
 }
 
 // store writes notes. Of two processes the last one wins: a note that is too old

@@ -129,7 +129,8 @@ func (w *world) platformStep(ctx context.Context, step int) error {
 		return w.changePermission(ctx, rol, rs)
 	default:
 		return tenancy.WriteSettings(ctx, map[string]json.RawMessage{
-			"session_lifetime": json.RawMessage(fmt.Sprint(1 + w.rand.IntN(100))), "sender_name": json.RawMessage("null")}, false)
+			"session_lifetime": json.RawMessage(fmt.Sprint(1 + w.rand.IntN(100))), "sender_name": json.RawMessage("null"),
+		}, false)
 	}
 }
 

@@ -149,8 +149,10 @@ func (r *reconciler[T]) yields(holder *T, unique string) bool {
 
 func (r *reconciler[T]) conflict(id string, holder *T) {
 	m := r.kind.Of(r.want[id])
-	r.conflicts = append(r.conflicts, Conflict{Entity: r.kind.Name, OriginID: id,
-		LocalID: r.kind.Of(holder).Row.ID, Value: m.Title})
+	r.conflicts = append(r.conflicts, Conflict{
+		Entity: r.kind.Name, OriginID: id,
+		LocalID: r.kind.Of(holder).Row.ID, Value: m.Title,
+	})
 }
 
 // statements gives the batch that applies a difference. Removals come first and

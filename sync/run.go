@@ -47,8 +47,10 @@ type run struct {
 }
 
 func newRun(l *Loop) *run {
-	return &run{Loop: l, waiting: map[*target]time.Time{}, jobs: make(chan job), retryJobs: make(chan job),
-		results: make(chan result, l.workers+retryWorkers), turn: turn{answer: make(chan error, 1)}}
+	return &run{
+		Loop: l, waiting: map[*target]time.Time{}, jobs: make(chan job), retryJobs: make(chan job),
+		results: make(chan result, l.workers+retryWorkers), turn: turn{answer: make(chan error, 1)},
+	}
 }
 
 func (r *run) run(ctx context.Context) {
@@ -235,8 +237,10 @@ func (r *run) head(queue *[]*target, jobs chan job) (chan job, job) {
 	for len(*queue) > 0 {
 		t := (*queue)[0]
 		if at, due := t.due(r.picture); due && !at.After(r.now()) && r.targets[t.tenant.ID] == t {
-			return jobs, job{target: t, tenant: t.tenant, picture: r.picture,
-				full: !t.known || t.chooses() || !t.behind(r.picture)}
+			return jobs, job{
+				target: t, tenant: t.tenant, picture: r.picture,
+				full: !t.known || t.chooses() || !t.behind(r.picture),
+			}
 		}
 		t.busy = false
 		*queue = (*queue)[1:]

@@ -84,8 +84,10 @@ func (s *source) start(since int64) {
 
 // reread makes the next picture; only what changed is read anew. s.mu is held.
 func (s *source) reread(inside context.Context, old *picture, head int64) (*picture, error) {
-	next := &picture{revision: head, shared: old.shared, servers: old.servers, roles: old.roles, permissions: old.permissions,
-		rolesUsing: old.rolesUsing, settings: old.settings, latest: maps.Clone(old.latest), since: old.since}
+	next := &picture{
+		revision: head, shared: old.shared, servers: old.servers, roles: old.roles, permissions: old.permissions,
+		rolesUsing: old.rolesUsing, settings: old.settings, latest: maps.Clone(old.latest), since: old.since,
+	}
 	seen, err := s.follow(inside, next)
 	if err != nil {
 		return nil, err

@@ -182,9 +182,11 @@ func (t *target) state(p *picture) string {
 }
 
 func (t *target) status(p *picture) TenantStatus {
-	s := TenantStatus{TenantID: t.tenant.ID, State: t.state(p), Applied: t.position(p), Target: p.revision,
+	s := TenantStatus{
+		TenantID: t.tenant.ID, State: t.state(p), Applied: t.position(p), Target: p.revision,
 		Attempts: t.attempts, LastSyncedAt: tenancy.At(t.lastSynced), NextAttemptAt: tenancy.At(t.nextAttempt),
-		Conflicts: t.conflicts, Skipped: t.skipped}
+		Conflicts: t.conflicts, Skipped: t.skipped,
+	}
 	s.Lag = max(s.Target-s.Applied, 0)
 	if t.lastError != "" {
 		s.LastError = &t.lastError

@@ -137,7 +137,8 @@ func TestConflict(t *testing.T) {
 	equal(t, "status", []any{got.State, got.Conflicts, got.Skipped}, []any{StateInSync, 2, 1})
 	equal(t, "conflicts", got.ConflictList, []Conflict{
 		{Entity: "resource_server", OriginID: "rs1", LocalID: "ownrs", Value: "https://api.test"},
-		{Entity: "role", OriginID: "rol1", LocalID: "own", Value: "Admin"}})
+		{Entity: "role", OriginID: "rol1", LocalID: "own", Value: "Admin"},
+	})
 
 	// The tenant renames its role and deletes its resource server; nothing
 	// happens on the control plane.

@@ -137,8 +137,10 @@ func (r *rules) record(inside context.Context, tenant string, attempts int, err 
 	if encoding != nil {
 		details = nil
 	}
-	r.recorder.Record(inside, tenancy.Event{Type: "gh_sync", Details: details,
-		Description: "tenant " + tenant + " could not be synced"})
+	r.recorder.Record(inside, tenancy.Event{
+		Type: "gh_sync", Details: details,
+		Description: "tenant " + tenant + " could not be synced",
+	})
 }
 
 // failedAfter is from how many failures in a row a tenant is called failed.

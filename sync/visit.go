@@ -130,8 +130,10 @@ func (p *plan) apply() (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	out := outcome{revision: p.picture.revision, wrote: len(p.stmts) > 0,
-		conflicts: len(p.conflicts), skipped: p.skipped, pending: p.pending}
+	out := outcome{
+		revision: p.picture.revision, wrote: len(p.stmts) > 0,
+		conflicts: len(p.conflicts), skipped: p.skipped, pending: p.pending,
+	}
 	record, err := p.record()
 	if err != nil || record == nil {
 		return out, err
@@ -219,6 +221,8 @@ func (p *plan) report() {
 	if p.cleared == "" || p.rules.recorder == nil {
 		return
 	}
-	p.rules.recorder.Record(p.inside, tenancy.Event{Type: "gh_sync", Audience: p.cleared,
-		Description: "default_audience was cleared because its resource server was deleted on the control plane"})
+	p.rules.recorder.Record(p.inside, tenancy.Event{
+		Type: "gh_sync", Audience: p.cleared,
+		Description: "default_audience was cleared because its resource server was deleted on the control plane",
+	})
 }

@@ -196,8 +196,10 @@ func TestAccessTruthTable(t *testing.T) {
 		{"TT35", visible(w.request(cpMachine("read:users"), cp)), "403 insufficient_scope Insufficient scope, expected any of: read:tenants"},
 		{"TT36", visible(w.request(ownMachine("acme", "read:tenants"), "acme")), sayCpOnly},
 		{"TT37", shown("created", AccessNewTenant(w.request(cpUser("create:tenants"), cp), false)), "-> created"},
-		{"TT38", shown("created", AccessNewTenant(w.request(inAcme(cpUser("create:tenants")), cp), true)),
-			"403 organization_token_not_allowed Tenants can only be created with a control-plane token without organization"},
+		{
+			"TT38", shown("created", AccessNewTenant(w.request(inAcme(cpUser("create:tenants")), cp), true)),
+			"403 organization_token_not_allowed Tenants can only be created with a control-plane token without organization",
+		},
 		{"TT39 acme", deleted(w.request(inAcme(cpUser("delete:tenants")), cp), "acme"), "-> acme"},
 		{"TT39 widgets", deleted(w.request(inAcme(cpUser("delete:tenants")), cp), "widgets"), sayNoRight},
 		{"TT39 ghost", deleted(w.request(inAcme(cpUser("delete:tenants")), cp), "ghost"), sayNoRight},
@@ -304,12 +306,17 @@ func TestAccessOrganizations(t *testing.T) {
 		{"id without name", w.request(inOrg(cpUser("admin:organizations"), "", "org_acme"), "acme"), denied + "acme"},
 		{"former tenant, no header", w.request(inOrg(cpUser(), "acme", "org_former_acme"), "control_plane"), sayOrgToken},
 		{"own token with the linked organization", w.request(inAcme(ownUser("acme", "read:users")), "acme"), sayOrgToken},
-		{"own token with admin:organizations", w.request(ownUser("acme", "admin:organizations"), "widgets"),
-			`401 invalid_token Unexpected issuer "https://acme/"; expected "https://widgets/"`},
+		{
+			"own token with admin:organizations", w.request(ownUser("acme", "admin:organizations"), "widgets"),
+			`401 invalid_token Unexpected issuer "https://acme/"; expected "https://widgets/"`,
+		},
 		{"no functions", AccessRequest{Host: w["control_plane"], Credential: inAcme(cpUser("read:users"))}, sayOrgToken},
 		{"no functions, admin", AccessRequest{Host: w["control_plane"], Credential: cpUser("admin:organizations"), Header: []string{"acme"}}, sayNoTenant},
-		{"another control plane", AccessRequest{Host: w["acme"], Credential: cpUser("admin:organizations"), ControlPlane: "main"},
-			`401 invalid_token Unexpected issuer ""; expected ""`},
+		{
+			"another control plane",
+			AccessRequest{Host: w["acme"], Credential: cpUser("admin:organizations"), ControlPlane: "main"},
+			`401 invalid_token Unexpected issuer ""; expected ""`,
+		},
 	} {
 		if got := asked(tc.req, Route{AnyOf: []string{"read:users"}}); got != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, got, tc.want)
@@ -371,8 +378,10 @@ func TestAccessAnswer(t *testing.T) {
 		{w.request(ownUser("acme"), "widgets"), either, `401 invalid_token Unexpected issuer "https://acme/"; expected "https://widgets/"`, `Bearer error="invalid_token"`},
 		{w.request(ownUser("acme", "read:clients"), "acme"), either, "-> acme", ""},
 		{w.request(ownMachine("acme", "read:users"), "acme"), either, "-> acme", ""},
-		{w.request(ownUser("acme"), "acme"), either, "403 insufficient_scope Insufficient scope, expected any of: read:users, read:clients",
-			`Bearer error="insufficient_scope", scope="read:users read:clients"`},
+		{
+			w.request(ownUser("acme"), "acme"), either, "403 insufficient_scope Insufficient scope, expected any of: read:users, read:clients",
+			`Bearer error="insufficient_scope", scope="read:users read:clients"`,
+		},
 		{w.request(ownUser("acme", "read:roles", "read:users"), "acme"), every, "-> acme", ""},
 		{w.request(ownUser("acme", "read:roles"), "acme"), every, sayNoUsers, `Bearer error="insufficient_scope", scope="read:users"`},
 		{w.request(ownUser("acme"), "acme"), Route{}, "-> acme", ""},

@@ -33,8 +33,10 @@ func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) 
 	if c.ID == "" {
 		c.ID = "control_plane"
 	}
-	cp := &Tenant{Row: Row{TenantID: c.ID, ID: c.ID}, Placement: c.Placement, State: StateActive,
-		FriendlyName: "Control plane", Audience: "urn:gatehouse:tenant:" + c.ID, OrganizationID: NewID("org_", 16)}
+	cp := &Tenant{
+		Row: Row{TenantID: c.ID, ID: c.ID}, Placement: c.Placement, State: StateActive,
+		FriendlyName: "Control plane", Audience: "urn:gatehouse:tenant:" + c.ID, OrganizationID: NewID("org_", 16),
+	}
 	key, err := l.Pool.dataKeyOf(ctx, cp)
 	if errors.Is(err, ErrUnavailable) && l.firstStart(ctx, c.Placement) {
 		if err = l.Pool.Create(ctx, cp); err == nil {
@@ -206,8 +208,10 @@ func EnsureAdministrator(ctx context.Context, email, password string) error {
 	if err != nil {
 		return err
 	}
-	u := &User{Row: Row{ID: "auth0|" + NewHexID()}, Connection: DefaultConnection,
-		Email: FoldEmail(email), EmailVerified: true, Name: email, Nickname: email}
+	u := &User{
+		Row: Row{ID: "auth0|" + NewHexID()}, Connection: DefaultConnection,
+		Email: FoldEmail(email), EmailVerified: true, Name: email, Nickname: email,
+	}
 	return Commit(ctx,
 		SQL(ctx, `INSERT INTO counters (tenant_id, id, value) VALUES (@tenant, 'administrator', 1)`),
 		Users.Insert(ctx, u),
@@ -230,8 +234,10 @@ func HasAdministrator(ctx context.Context) (bool, error) {
 // gives the one there is the configured secret.
 func ensureManagementClient(ctx context.Context, id, secret string) error {
 	if len(secret) < 32 {
-		return &Error{Status: 400, Code: "invalid_body", Message: "the client's secret is shorter than 32 characters",
-			Hint: `give "client" a longer one, for instance from: openssl rand -hex 32`}
+		return &Error{
+			Status: 400, Code: "invalid_body", Message: "the client's secret is shorter than 32 characters",
+			Hint: `give "client" a longer one, for instance from: openssl rand -hex 32`,
+		}
 	}
 	hash, err := HashSecret(ctx, secret)
 	if err != nil {

@@ -34,8 +34,10 @@ func newSettingsHouse(t *testing.T) *settingsHouse {
 	t.Cleanup(func() { _ = pool.Close(context.Background()) })
 	h := &settingsHouse{t: t, pool: pool, ring: ring, all: map[string]*tenancy.Tenant{}}
 	for _, id := range []string{"control_plane", "acme", "widgets"} {
-		row := &tenancy.Tenant{Row: tenancy.Row{TenantID: "control_plane", ID: id}, State: tenancy.StateActive,
-			FriendlyName: "The " + id, DataKey: ring.NewDataKey(id)}
+		row := &tenancy.Tenant{
+			Row: tenancy.Row{TenantID: "control_plane", ID: id}, State: tenancy.StateActive,
+			FriendlyName: "The " + id, DataKey: ring.NewDataKey(id),
+		}
 		if err := pool.Create(t.Context(), row); err != nil {
 			t.Fatal(err)
 		}
@@ -146,8 +148,10 @@ func TestSettingsViews(t *testing.T) {
 	}
 	check(t, "own", h.view("acme", "own"), `{"flags":{"enable_pipeline2":false},"session_lifetime":24}`)
 	check(t, "inherited", h.view("acme", "inherited"), `{"flags":{"enable_sso":true},"sender_name":"CP"}`)
-	for _, part := range []string{`"session_lifetime":24`, `"sender_name":"CP"`, `"enable_sso":true`, `"idle_session_lifetime":72`,
-		`"authorization_response_iss_parameter_supported":true`, `"friendly_name":"The acme"`} {
+	for _, part := range []string{
+		`"session_lifetime":24`, `"sender_name":"CP"`, `"enable_sso":true`, `"idle_session_lifetime":72`,
+		`"authorization_response_iss_parameter_supported":true`, `"friendly_name":"The acme"`,
+	} {
 		if all := h.view("acme", "effective"); !strings.Contains(all, part) || strings.Contains(all, "flags.") {
 			t.Errorf("effective has no %s: %s", part, all)
 		}
@@ -169,8 +173,10 @@ func TestWriteSettings(t *testing.T) {
 		own    string
 	}{
 		{"a value is own", all, `{}`, `{"session_lifetime":24}`, false, `{"session_lifetime":24}`},
-		{"empty values are own", all, `{}`, `{"support_email":"","enabled_locales":[],"default_token_quota":{}}`, false,
-			`{"default_token_quota":{},"enabled_locales":[],"support_email":""}`},
+		{
+			"empty values are own", all, `{}`, `{"support_email":"","enabled_locales":[],"default_token_quota":{}}`, false,
+			`{"default_token_quota":{},"enabled_locales":[],"support_email":""}`,
+		},
 		{"absent stays, null goes", all, `{"sender_name":"A","support_url":"https://a.test"}`, `{"sender_name":null}`, false, `{"support_url":"https://a.test"}`},
 		{"the default is own where another value is inherited", all, `{}`, `{"session_lifetime":168}`, false, `{"session_lifetime":168}`},
 		{"the inherited value stays inherited", all, `{}`, `{"session_lifetime":72,"session_cookie":{ "mode": "persistent" }}`, false, `{}`},
@@ -181,8 +187,10 @@ func TestWriteSettings(t *testing.T) {
 		{"flags are merged", all, `{"flags":{"enable_sso":false,"enable_pipeline2":true}}`, `{"flags":{"enable_sso":null,"dcr_open":true}}`, false, `{"flags":{"dcr_open":true,"enable_pipeline2":true}}`},
 		{"flags null", all, `{"flags":{"enable_pipeline2":true},"sender_name":"A"}`, `{"flags":null}`, false, `{"sender_name":"A"}`},
 		{"objects are replaced whole", all, `{"error_page":{"html":"x","show_log_link":true}}`, `{"error_page":{"html":"y"}}`, false, `{"error_page":{"html":"y"}}`},
-		{"cleared reference", all, `{"default_client_id":"spa","default_audience":"https://api.acme"}`, `{"default_client_id":"","default_audience":""}`, false,
-			`{"default_audience":"","default_client_id":""}`},
+		{
+			"cleared reference", all, `{"default_client_id":"spa","default_audience":"https://api.acme"}`, `{"default_client_id":"","default_audience":""}`, false,
+			`{"default_audience":"","default_client_id":""}`,
+		},
 		{"the management API as audience", all, `{}`, `{"default_audience":"urn:gatehouse:management"}`, false, ``},
 		{"the fixed member", all, `{}`, `{"authorization_response_iss_parameter_supported":true}`, false, `{}`},
 	} {

@@ -27,11 +27,19 @@ func TestInherit(t *testing.T) {
 		{"selected nothing", tenancy.Inheritance{}, tenancy.Inheritance{Mode: "selected"}, `{}`},
 		{"selected parent", tenancy.Inheritance{}, tenancy.Inheritance{Mode: "selected", Keys: []string{"flags"}}, `{"flags.enable_sso":true}`},
 		{"a name that only begins alike is no parent", tenancy.Inheritance{}, tenancy.Inheritance{Mode: "selected", Keys: []string{"session"}}, `{}`},
-		{"excluded wins over selected", tenancy.Inheritance{Mode: "selected", Keys: []string{"session_lifetime", "support_url"}},
-			tenancy.Inheritance{ExcludedKeys: []string{"support_url"}}, `{"session_lifetime":72}`},
+		{
+			"excluded wins over selected",
+			tenancy.Inheritance{Mode: "selected", Keys: []string{"session_lifetime", "support_url"}},
+			tenancy.Inheritance{ExcludedKeys: []string{"support_url"}},
+			`{"session_lifetime":72}`,
+		},
 		{"excluded parent", tenancy.Inheritance{ExcludedKeys: []string{"flags"}}, tenancy.Inheritance{}, `{"session_lifetime":72,"support_url":"https://x.test"}`},
-		{"an empty list replaces the configuration's", tenancy.Inheritance{ExcludedKeys: []string{"flags"}}, tenancy.Inheritance{ExcludedKeys: []string{}},
-			`{"flags.enable_sso":true,"session_lifetime":72,"support_url":"https://x.test"}`},
+		{
+			"an empty list replaces the configuration's",
+			tenancy.Inheritance{ExcludedKeys: []string{"flags"}},
+			tenancy.Inheritance{ExcludedKeys: []string{}},
+			`{"flags.enable_sso":true,"session_lifetime":72,"support_url":"https://x.test"}`,
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			stored, err := json.Marshal(c.own) // as the registry keeps it
@@ -52,8 +60,10 @@ func TestInherit(t *testing.T) {
 
 // A transform decides per key; what it cannot make is not inherited (C7.12).
 func TestInheritTransform(t *testing.T) {
-	parent := map[string]json.RawMessage{"session_lifetime": json.RawMessage(`72`), "sender_name": json.RawMessage(`"CP"`),
-		"support_url": json.RawMessage(`"https://x.test"`), "enabled_locales": json.RawMessage(`["de"]`)}
+	parent := map[string]json.RawMessage{
+		"session_lifetime": json.RawMessage(`72`), "sender_name": json.RawMessage(`"CP"`),
+		"support_url": json.RawMessage(`"https://x.test"`), "enabled_locales": json.RawMessage(`["de"]`),
+	}
 	got, err := json.Marshal(tenancy.Inherit(parent, tenancy.Inheritance{Mode: "all"}, &tenancy.Tenant{Row: tenancy.Row{ID: "acme"}},
 		func(key string, value json.RawMessage, row *tenancy.Tenant) (json.RawMessage, error) {
 			switch key {
@@ -78,8 +88,10 @@ func TestInheritanceValidate(t *testing.T) {
 		ok     bool
 	}{
 		{tenancy.Inheritance{}, true},
-		{tenancy.Inheritance{Mode: "selected", Keys: []string{"session_lifetime", "flags", "flags.enable_sso", "branding", "branding.colors", "email_templates.verify_email"},
-			ExcludedKeys: []string{"connections.google-oauth2", "emails.provider"}}, true},
+		{tenancy.Inheritance{
+			Mode: "selected", Keys: []string{"session_lifetime", "flags", "flags.enable_sso", "branding", "branding.colors", "email_templates.verify_email"},
+			ExcludedKeys: []string{"connections.google-oauth2", "emails.provider"},
+		}, true},
 		{tenancy.Inheritance{Mode: "some"}, false},
 		{tenancy.Inheritance{Keys: []string{"odd"}}, false},
 		{tenancy.Inheritance{Keys: []string{"friendly_name"}}, false},

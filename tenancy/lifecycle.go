@@ -120,9 +120,11 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, error
 			return nil, err
 		}
 	}
-	t := &Tenant{Row: Row{ID: wish.ID}, FriendlyName: wish.FriendlyName, State: StateProvisioning,
+	t := &Tenant{
+		Row: Row{ID: wish.ID}, FriendlyName: wish.FriendlyName, State: StateProvisioning,
 		OrganizationID: NewID("org_", 16), Audience: wish.Audience, Metadata: wish.Metadata, Inheritance: wish.Inheritance,
-		Sync: wish.Sync, Placement: wish.Placement, DataKey: l.Master.NewDataKey(wish.ID), Owner: owner, CreatedBy: wish.CreatedBy}
+		Sync: wish.Sync, Placement: wish.Placement, DataKey: l.Master.NewDataKey(wish.ID), Owner: owner, CreatedBy: wish.CreatedBy,
+	}
 	// An organization of that name that is linked to no tenant would let its
 	// members in (contract C8.3).
 	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)

@@ -42,8 +42,10 @@ func (k *countedKeys) EnsureKeys(ctx context.Context) error {
 	return err
 }
 
-var admin = tenancy.ControlPlaneConfig{AdminEmail: "root@example.com", AdminPassword: "correct horse battery",
-	ClientID: "mgmt", ClientSecret: "0123456789abcdef0123456789abcdef"}
+var admin = tenancy.ControlPlaneConfig{
+	AdminEmail: "root@example.com", AdminPassword: "correct horse battery",
+	ClientID: "mgmt", ClientSecret: "0123456789abcdef0123456789abcdef",
+}
 
 func newWorld(t *testing.T, dir, master string) *world {
 	t.Helper()
@@ -298,8 +300,10 @@ func TestFailedStep(t *testing.T) {
 func TestResume(t *testing.T) {
 	w := openWorld(t)
 	for i, id := range []string{"cut0", "cut1", "gone"} {
-		x := &tenancy.Tenant{Row: tenancy.Row{ID: id}, FriendlyName: id, State: tenancy.StateProvisioning,
-			OrganizationID: fmt.Sprint("org_", id), DataKey: w.Master.NewDataKey(id)}
+		x := &tenancy.Tenant{
+			Row: tenancy.Row{ID: id}, FriendlyName: id, State: tenancy.StateProvisioning,
+			OrganizationID: fmt.Sprint("org_", id), DataKey: w.Master.NewDataKey(id),
+		}
 		if id == "gone" {
 			x.State = tenancy.StateDeleting
 		}

@@ -70,8 +70,10 @@ func NewPool(c PoolConfig) (*Pool, error) {
 	if c.Limit <= 0 {
 		c.Limit = 1000
 	}
-	p := &Pool{placements: make(map[string]*engine), master: c.Master, limit: c.Limit,
-		now: time.Now, entries: make(map[string]*entry), idle: list.New(), room: make(chan struct{})}
+	p := &Pool{
+		placements: make(map[string]*engine), master: c.Master, limit: c.Limit,
+		now: time.Now, entries: make(map[string]*entry), idle: list.New(), room: make(chan struct{}),
+	}
 	engines := make(map[Provider]*engine)
 	for name, provider := range c.Placements {
 		e, ok := engines[provider]

@@ -73,9 +73,11 @@ func (l *Lifecycle) provision(ctx context.Context, t *Tenant, settings map[strin
 // hosts, so it is kept for administrators of the platform and not answered.
 func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause error) error {
 	_, err := l.setState(ctx, t.ID, StateFailed, step+": "+cause.Error())
-	return &Error{Status: http.StatusServiceUnavailable, Code: "provisioning_failed",
+	return &Error{
+		Status: http.StatusServiceUnavailable, Code: "provisioning_failed",
 		Message: fmt.Sprintf("Tenant '%s' could not be provisioned: step %s failed", t.ID, step),
-		Cause:   errors.Join(cause, err)}
+		Cause:   errors.Join(cause, err),
+	}
 }
 
 func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason string) (*Tenant, error) {
@@ -104,6 +106,8 @@ func (l *Lifecycle) record(ctx context.Context, t *Tenant, what string) {
 	if l.Recorder == nil {
 		return
 	}
-	l.Recorder.Record(ctx, Event{Type: "gh_tenant", Description: "tenant." + what,
-		Details: json.RawMessage(fmt.Sprintf(`{"tenant_id":%q,"state":%q}`, t.ID, t.State))})
+	l.Recorder.Record(ctx, Event{
+		Type: "gh_tenant", Description: "tenant." + what,
+		Details: json.RawMessage(fmt.Sprintf(`{"tenant_id":%q,"state":%q}`, t.ID, t.State)),
+	})
 }

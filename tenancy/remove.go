@@ -98,6 +98,7 @@ func RemoveUser(ctx context.Context, id string) []Stmt {
 	return append([]Stmt{
 		Users.Remove(ctx, id).Once(),
 		Passwords.Remove(ctx, id),
+		Unblock(ctx, id),
 		UserRoles.RemoveWhere(ctx, "user_id = ?", id),
 		UserPermissions.RemoveWhere(ctx, "user_id = ?", id),
 		Members.RemoveWhere(ctx, "user_id = ?", id),

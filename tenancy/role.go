@@ -58,8 +58,10 @@ var (
 
 // NewRolePermission makes the row for one permission of a role.
 func NewRolePermission(roleID, resourceServerID, permission string) *RolePermission {
-	return &RolePermission{Row: Row{ID: Join(roleID, resourceServerID, permission)},
-		RoleID: roleID, ResourceServerID: resourceServerID, Permission: permission}
+	return &RolePermission{
+		Row:    Row{ID: Join(roleID, resourceServerID, permission)},
+		RoleID: roleID, ResourceServerID: resourceServerID, Permission: permission,
+	}
 }
 
 // NewUserRole makes the row that assigns a role.
@@ -69,6 +71,8 @@ func NewUserRole(userID, orgID, roleID string) *UserRole {
 
 // NewUserPermission makes the row that gives a permission.
 func NewUserPermission(userID, orgID, resourceServerID, permission string) *UserPermission {
-	return &UserPermission{Row: Row{ID: Join(userID, orgID, resourceServerID, permission)},
-		UserID: userID, OrgID: orgID, ResourceServerID: resourceServerID, Permission: permission}
+	return &UserPermission{
+		Row:    Row{ID: Join(userID, orgID, resourceServerID, permission)},
+		UserID: userID, OrgID: orgID, ResourceServerID: resourceServerID, Permission: permission,
+	}
 }

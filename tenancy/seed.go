@@ -43,9 +43,11 @@ func seedTenant(ctx context.Context, t *Tenant, settings map[string]json.RawMess
 
 // newManagementAPI is the management API's own resource server (contract C2.20).
 func newManagementAPI(controlPlane bool) *ResourceServer {
-	rs := &ResourceServer{Row: Row{ID: NewHexID()}, Name: "Management API", Identifier: ManagementAudience,
+	rs := &ResourceServer{
+		Row: Row{ID: NewHexID()}, Name: "Management API", Identifier: ManagementAudience,
 		SigningAlg: "RS256", TokenLifetime: 86400, TokenLifetimeForWeb: 7200, SkipConsent: true,
-		AllowOfflineAccess: controlPlane, EnforcePolicies: true, TokenDialect: DialectAccessAuthz, IsSystem: true}
+		AllowOfflineAccess: controlPlane, EnforcePolicies: true, TokenDialect: DialectAccessAuthz, IsSystem: true,
+	}
 	for _, s := range ManagementScopes(controlPlane) {
 		rs.Scopes = append(rs.Scopes, Scope{Value: s})
 	}
@@ -55,9 +57,11 @@ func newManagementAPI(controlPlane bool) *ResourceServer {
 // defaultClients makes "Default App", for people, and "API Explorer
 // Application", a machine that may use the management API.
 func defaultClients(ctx context.Context, own *SettingsRow, connection *Connection) ([]Stmt, error) {
-	app := &Client{Row: Row{ID: NewID("", 32)}, Name: "Default App", AppType: "regular_web", IsFirstParty: true,
+	app := &Client{
+		Row: Row{ID: NewID("", 32)}, Name: "Default App", AppType: "regular_web", IsFirstParty: true,
 		TokenEndpointAuthMethod: "client_secret_post", GrantTypes: []string{"authorization_code", "refresh_token"},
-		JWT: DefaultJWTConfiguration(), RefreshToken: DefaultRefreshToken(false)}
+		JWT: DefaultJWTConfiguration(), RefreshToken: DefaultRefreshToken(false),
+	}
 	explorer := newMachineClient(NewID("", 32), "API Explorer Application", "", "")
 	for _, c := range []*Client{app, explorer} {
 		c.Secret = NewID("", 64)
@@ -81,15 +85,19 @@ func defaultClients(ctx context.Context, own *SettingsRow, connection *Connectio
 
 // newMachineClient is a client that acts for itself (client credentials).
 func newMachineClient(id, name, secret, hash string) *Client {
-	return &Client{Row: Row{ID: id}, Name: name, AppType: "non_interactive", IsFirstParty: true, Secret: secret, SecretHash: hash,
+	return &Client{
+		Row: Row{ID: id}, Name: name, AppType: "non_interactive", IsFirstParty: true, Secret: secret, SecretHash: hash,
 		TokenEndpointAuthMethod: "client_secret_post", GrantTypes: []string{"client_credentials"},
-		JWT: DefaultJWTConfiguration(), RefreshToken: DefaultRefreshToken(false)}
+		JWT: DefaultJWTConfiguration(), RefreshToken: DefaultRefreshToken(false),
+	}
 }
 
 // newManagementGrant lets a client use the management API with the scopes.
 func newManagementGrant(clientID string, scopes []string) *ClientGrant {
-	return &ClientGrant{Row: Row{ID: NewID("cgr_", 16)}, ClientID: clientID, Audience: ManagementAudience,
-		Scope: scopes, OrganizationUsage: "deny", SubjectType: "client"}
+	return &ClientGrant{
+		Row: Row{ID: NewID("cgr_", 16)}, ClientID: clientID, Audience: ManagementAudience,
+		Scope: scopes, OrganizationUsage: "deny", SubjectType: "client",
+	}
 }
 
 // DefaultJWTConfiguration is a new client's (contract C2.15).
@@ -100,8 +108,10 @@ func DefaultJWTConfiguration() JWTConfiguration {
 // DefaultRefreshToken is a new client's: rotating for public clients
 // (contract C2.15).
 func DefaultRefreshToken(public bool) RefreshTokenOptions {
-	o := RefreshTokenOptions{RotationType: "non-rotating", ExpirationType: "expiring",
-		TokenLifetime: 2592000, IdleTokenLifetime: 1296000}
+	o := RefreshTokenOptions{
+		RotationType: "non-rotating", ExpirationType: "expiring",
+		TokenLifetime: 2592000, IdleTokenLifetime: 1296000,
+	}
 	if public {
 		o.RotationType = "rotating"
 	}

@@ -40,6 +40,7 @@ type engine struct {
 	provider Provider
 	gorm     *gorm.DB
 	bound    sync.Map // statement text -> text in the engine's placeholder form
+	bounds   atomic.Int64
 }
 
 func (e *engine) rebind(sql string) string {
@@ -47,7 +48,9 @@ func (e *engine) rebind(sql string) string {
 		return b.(string)
 	}
 	b := e.provider.Rebind(sql)
-	e.bound.Store(sql, b)
+	if e.bounds.Add(1) <= textLimit {
+		e.bound.Store(sql, b)
+	}
 	return b
 }
 

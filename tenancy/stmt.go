@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Rows is the result of a query.
@@ -129,9 +130,15 @@ type statementText struct {
 	err    error
 }
 
-// texts remembers every statement text ever parsed. Texts are constants of the
-// program (values are always arguments), so the map stays small.
-var texts sync.Map // string -> *statementText
+// texts remembers the statement texts that were parsed. Most are constants of the
+// program (values are always arguments); those of searches have endless forms,
+// so the number is bounded.
+var (
+	texts     sync.Map // string -> *statementText
+	textCount atomic.Int64
+)
+
+const textLimit = 10_000
 
 func parseText(text string) *statementText {
 	if t, ok := texts.Load(text); ok {
@@ -160,7 +167,9 @@ func parseText(text string) *statementText {
 	if !named {
 		t.err = fmt.Errorf("statement names no tenant: %s", text)
 	}
-	texts.Store(text, t)
+	if textCount.Add(1) <= textLimit {
+		texts.Store(text, t)
+	}
 	return t
 }
 

@@ -110,7 +110,7 @@ type Filter struct {
 
 // Find returns the rows the filter means; none is an empty list.
 func (t *Table[T]) Find(ctx context.Context, f Filter) ([]T, error) {
-	q, err := t.chain(ctx, f)
+	q, err := t.query(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -125,28 +125,35 @@ func (t *Table[T]) Find(ctx context.Context, f Filter) ([]T, error) {
 	if f.Offset > 0 {
 		q = q.Offset(f.Offset)
 	}
-	return q.Find(ctx)
+	var list []T
+	err = q.Find(&list).Error
+	return list, err
 }
 
 // Count returns how many rows the filter's condition holds for.
 func (t *Table[T]) Count(ctx context.Context, f Filter) (int64, error) {
-	q, err := t.chain(ctx, f)
+	q, err := t.query(ctx, f)
 	if err != nil {
 		return 0, err
 	}
-	return q.Count(ctx, "*")
+	var n int64
+	err = q.Count(&n).Error
+	return n, err
 }
 
-func (t *Table[T]) chain(ctx context.Context, f Filter) (gorm.ChainInterface[T], error) {
+// query begins a GORM statement over the table. It is GORM's untyped form: its
+// generic one would be compiled again for each entity, which makes this package
+// take a minute to build, and adds no check that Table has not made.
+func (t *Table[T]) query(ctx context.Context, f Filter) (*gorm.DB, error) {
 	s, err := spaceOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	where := f.Where
-	if where == "" {
-		where = "1 = 1"
+	q := s.entry.engine.gorm.WithContext(ctx).Model(new(T)).Table(t.name)
+	if f.Where != "" {
+		q = q.Where(f.Where, f.Args...)
 	}
-	return gorm.G[T](s.entry.engine.gorm).Table(t.name).Where(where, f.Args...), nil
+	return q, nil
 }
 
 // Create stores a new row and fills in its tenant, revision and times. The

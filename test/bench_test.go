@@ -246,8 +246,10 @@ func (p *process) propagate(b *testing.B) []measurement {
 	share := raw.Seconds() / took.Seconds()
 	b.ReportMetric(share*100, "%-of-raw")
 	return []measurement{
-		{fmt.Sprintf("one role to %d closed tenants, share of the raw apply rate", benchTenants),
-			fmt.Sprintf("%.0f%% (%.0f tenants/s against %.0f)", share*100, benchTenants/took.Seconds(), benchTenants/raw.Seconds()), "at least 50%"},
+		{
+			fmt.Sprintf("one role to %d closed tenants, share of the raw apply rate", benchTenants),
+			fmt.Sprintf("%.0f%% (%.0f tenants/s against %.0f)", share*100, benchTenants/took.Seconds(), benchTenants/raw.Seconds()), "at least 50%",
+		},
 		{"  the API call itself", api.Round(10 * time.Microsecond).String(), "at once"},
 	}
 }

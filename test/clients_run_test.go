@@ -26,9 +26,11 @@ func TestOpenIDClient(t *testing.T) {
 	requireClients(t)
 	j := startMainJob(t)
 	var result codeFlowResult
-	runClient(t, "code-flow.mjs", map[string]any{"issuer": j.issuer("acme"), "clientId": j.app, "redirectPort": j.ports[1],
+	runClient(t, "code-flow.mjs", map[string]any{
+		"issuer": j.issuer("acme"), "clientId": j.app, "redirectPort": j.ports[1],
 		"username": userEmail, "password": password, "audience": ordersAPI, "scope": "openid profile email offline_access read:orders",
-		"caFile": j.rootCertificate(t)}, &result)
+		"caFile": j.rootCertificate(t),
+	}, &result)
 	if alg := result.Tokens.IDTokenHeader["alg"]; alg != "RS256" {
 		t.Errorf("ID token signed with %v", alg)
 	}
@@ -53,8 +55,10 @@ func TestOpenIDClientWithoutScript(t *testing.T) {
 	requireClients(t)
 	j := startMainJob(t)
 	var result codeFlowResult
-	runClient(t, "code-flow.mjs", map[string]any{"issuer": j.issuer("acme"), "clientId": j.app, "redirectPort": j.ports[1],
-		"username": userEmail, "password": password, "scope": "openid", "caFile": j.rootCertificate(t), "javaScriptEnabled": false}, &result)
+	runClient(t, "code-flow.mjs", map[string]any{
+		"issuer": j.issuer("acme"), "clientId": j.app, "redirectPort": j.ports[1],
+		"username": userEmail, "password": password, "scope": "openid", "caFile": j.rootCertificate(t), "javaScriptEnabled": false,
+	}, &result)
 	if !slices.Contains(result.Screens, "/u/login") {
 		t.Errorf("screens: %v", result.Screens)
 	}
@@ -70,9 +74,11 @@ func TestAuth0SPA(t *testing.T) {
 	for _, blocked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("third-party cookies blocked %v", blocked), func(t *testing.T) {
 			var result spaResult
-			runClient(t, "spa.mjs", map[string]any{"issuer": j.issuer(""), "clientId": j.portal, "redirectPort": j.ports[2],
+			runClient(t, "spa.mjs", map[string]any{
+				"issuer": j.issuer(""), "clientId": j.portal, "redirectPort": j.ports[2],
 				"username": annEmail, "password": password, "organizations": []string{"acme", "widgets"}, "forbiddenOrganization": "secret",
-				"audience": j.issuer("") + "api/v2/", "scope": "openid profile read:users", "blockThirdPartyCookies": blocked}, &result)
+				"audience": j.issuer("") + "api/v2/", "scope": "openid profile read:users", "blockThirdPartyCookies": blocked,
+			}, &result)
 			for _, org := range []string{"acme", "widgets"} {
 				c := result.Switched[org].AccessTokenClaims
 				if c["org_name"] != org {

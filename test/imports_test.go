@@ -28,16 +28,24 @@ var layers = map[string]struct {
 	"tenancy":            {[]string{}, "the domain knows neither how it is served nor where it is stored"},
 	"tenancy/migrations": {[]string{}, "it is SQL, read by the providers and nobody else"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
-	"tenancy/sqlite": {[]string{"tenancy", "tenancy/migrations"},
-		"a provider is one of several: nothing but the domain may be needed to write one"},
-	"tenancy/tenancytest": {[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations"},
-		"the suite tests providers through the domain's interface only"},
-	"tenancy/management": {[]string{"tenancy", "tenancy/mail"},
-		"it declares what it needs of the protocol as interfaces, so that the two can change apart"},
+	"tenancy/sqlite": {
+		[]string{"tenancy", "tenancy/migrations"},
+		"a provider is one of several: nothing but the domain may be needed to write one",
+	},
+	"tenancy/tenancytest": {
+		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations"},
+		"the suite tests providers through the domain's interface only",
+	},
+	"tenancy/management": {
+		[]string{"tenancy", "tenancy/mail"},
+		"it declares what it needs of the protocol as interfaces, so that the two can change apart",
+	},
 	"tenancy/console": {[]string{"tenancy", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
 	"oauth":           {[]string{"tenancy"}, "the protocol shares a stored login with the pages, and no code"},
-	"oauth/login": {[]string{"tenancy", "tenancy/mail"},
-		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume"},
+	"oauth/login": {
+		[]string{"tenancy", "tenancy/mail"},
+		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume",
+	},
 	"sync":                  {[]string{"tenancy"}, "it brings rows from one tenant to others, whoever wrote them"},
 	"caddymodule":           {[]string{"..."}, "it puts the parts together"},
 	"":                      {[]string{"..."}, "it is the modules under one name"},
@@ -52,8 +60,12 @@ var foreign = []struct {
 	deep bool     // nor may others depend on it through somebody
 	why  string
 }{
-	{"github.com/caddyserver/", []string{"", "caddymodule", "caddymodule/gatehouse", "test"}, true,
-		"everything else is a plain Go library, built and tested in seconds"},
+	{
+		"github.com/caddyserver/",
+		[]string{"", "caddymodule", "caddymodule/gatehouse", "test"},
+		true,
+		"everything else is a plain Go library, built and tested in seconds",
+	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
 	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "oauth"}, false, "statements are built where the tenant is bound to them"},
 	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},

@@ -74,8 +74,10 @@ func (a api) spa(t *testing.T, name string, ports []int) string {
 		origin := fmt.Sprintf("http://localhost:%d", p)
 		callbacks, origins, logouts = append(callbacks, origin+"/callback"), append(origins, origin), append(logouts, origin+"/logged-out")
 	}
-	c := a.create(t, "/clients", map[string]any{"name": name, "app_type": "spa", "callbacks": callbacks, "web_origins": origins,
-		"allowed_logout_urls": logouts, "grant_types": []string{"authorization_code", "refresh_token"}})
+	c := a.create(t, "/clients", map[string]any{
+		"name": name, "app_type": "spa", "callbacks": callbacks, "web_origins": origins,
+		"allowed_logout_urls": logouts, "grant_types": []string{"authorization_code", "refresh_token"},
+	})
 	id := c["client_id"].(string)
 	a.enableConnection(t, id)
 	return id
@@ -90,8 +92,10 @@ func (a api) enableConnection(t *testing.T, clientID string) {
 }
 
 func (a api) user(t *testing.T, email string) string {
-	return a.create(t, "/users", map[string]any{"connection": "Username-Password-Authentication", "email": email, "password": password,
-		"email_verified": true, "given_name": "Test", "name": email})["user_id"].(string)
+	return a.create(t, "/users", map[string]any{
+		"connection": "Username-Password-Authentication", "email": email, "password": password,
+		"email_verified": true, "given_name": "Test", "name": email,
+	})["user_id"].(string)
 }
 
 // role returns the id of the role with exactly that name.
@@ -122,8 +126,10 @@ func (j *mainJob) acme(t *testing.T) {
 	acme := j.platform(t).on("acme")
 	j.app = acme.spa(t, "Shop", j.ports[:])
 	acme.user(t, userEmail)
-	rs := acme.create(t, "/resource-servers", map[string]any{"identifier": ordersAPI, "name": "Orders", "allow_offline_access": true,
-		"scopes": []map[string]string{{"value": "read:orders", "description": "See orders"}, {"value": "write:orders"}}})
+	rs := acme.create(t, "/resource-servers", map[string]any{
+		"identifier": ordersAPI, "name": "Orders", "allow_offline_access": true,
+		"scopes": []map[string]string{{"value": "read:orders", "description": "See orders"}, {"value": "write:orders"}},
+	})
 	j.orders = rs["id"].(string)
 	web := acme.create(t, "/clients", map[string]any{"name": "Back office", "app_type": "regular_web", "callbacks": []string{"https://back.example.com/cb"}})
 	j.webID, j.webSecret = web["client_id"].(string), web["client_secret"].(string)
@@ -180,8 +186,10 @@ func TestCodeFlowInTenant(t *testing.T) {
 	}
 	j.redeem(t, "acme", j.app, redirect, verifier, back).want(t, http.StatusOK).json(t, &tokens)
 	access, id := claims(t, tokens.AccessToken), claims(t, tokens.IDToken)
-	for name, want := range map[string]any{"iss": j.issuer("acme"), "azp": j.app, "client_id": j.app, "tenant_id": "acme",
-		"scope": "openid profile email offline_access read:orders", "org_id": nil, "permissions": nil} {
+	for name, want := range map[string]any{
+		"iss": j.issuer("acme"), "azp": j.app, "client_id": j.app, "tenant_id": "acme",
+		"scope": "openid profile email offline_access read:orders", "org_id": nil, "permissions": nil,
+	} {
 		if access[name] != want {
 			t.Errorf("access token: %s is %v, want %v", name, access[name], want)
 		}
@@ -321,13 +329,16 @@ func TestSync(t *testing.T) {
 	j := startMainJob(t)
 	cp := j.platform(t)
 	const identifier = "https://shared.example.com/api?v=1"
-	rs := cp.create(t, "/resource-servers", map[string]any{"identifier": identifier, "name": "Shared",
-		"scopes": []map[string]string{{"value": "read:things"}, {"value": "write:things"}}})
+	rs := cp.create(t, "/resource-servers", map[string]any{
+		"identifier": identifier, "name": "Shared",
+		"scopes": []map[string]string{{"value": "read:things"}, {"value": "write:things"}},
+	})
 	id := rs["id"].(string)
 	name := `Support Desk "A" OR B`
 	role := cp.create(t, "/roles", map[string]any{"name": name, "description": "First line"})["id"].(string)
 	cp.call(t, http.MethodPost, "/roles/"+role+"/permissions", map[string]any{"permissions": []map[string]string{
-		{"resource_server_identifier": identifier, "permission_name": "read:things"}}}).want(t, http.StatusCreated)
+		{"resource_server_identifier": identifier, "permission_name": "read:things"},
+	}}).want(t, http.StatusCreated)
 
 	has := func(tenant, name string, permissions int) bool {
 		a := cp.on(tenant)
@@ -358,7 +369,8 @@ func TestSync(t *testing.T) {
 	}
 	cp.call(t, http.MethodPatch, "/roles/"+role, map[string]any{"name": "Help desk"}).want(t, http.StatusOK)
 	cp.call(t, http.MethodPost, "/roles/"+role+"/permissions", map[string]any{"permissions": []map[string]string{
-		{"resource_server_identifier": identifier, "permission_name": "write:things"}}}).want(t, http.StatusCreated)
+		{"resource_server_identifier": identifier, "permission_name": "write:things"},
+	}}).want(t, http.StatusCreated)
 	everywhere("a renamed role with one more permission", func(tenant string) bool { return has(tenant, "Help desk", 2) })
 
 	// A tenant created later has everything when it becomes active.

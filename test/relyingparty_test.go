@@ -21,8 +21,10 @@ func TestGoOIDC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := oauth2.Config{ClientID: j.webID, ClientSecret: j.webSecret, Endpoint: provider.Endpoint(), RedirectURL: "https://back.example.com/cb",
-		Scopes: []string{oidc.ScopeOpenID, "profile", "email", oidc.ScopeOfflineAccess}}
+	config := oauth2.Config{
+		ClientID: j.webID, ClientSecret: j.webSecret, Endpoint: provider.Endpoint(), RedirectURL: "https://back.example.com/cb",
+		Scopes: []string{oidc.ScopeOpenID, "profile", "email", oidc.ScopeOfflineAccess},
+	}
 	verifier := oauth2.GenerateVerifier()
 	link := config.AuthCodeURL("a state", oidc.Nonce("a nonce"), oauth2.S256ChallengeOption(verifier))
 	back := newVisitor(t).login(link, userEmail, password)

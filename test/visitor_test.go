@@ -137,8 +137,10 @@ func pkce(seed string) (verifier, challenge string) {
 // further parameters.
 func (g *gateway) authorizeURL(tenant, client, redirect string, more url.Values) (link, verifier string) {
 	verifier, challenge := pkce(tenant + client)
-	q := url.Values{"response_type": {"code"}, "client_id": {client}, "redirect_uri": {redirect}, "scope": {"openid profile email"},
-		"state": {"the state"}, "nonce": {"the nonce"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"}}
+	q := url.Values{
+		"response_type": {"code"}, "client_id": {client}, "redirect_uri": {redirect}, "scope": {"openid profile email"},
+		"state": {"the state"}, "nonce": {"the nonce"}, "code_challenge": {challenge}, "code_challenge_method": {"S256"},
+	}
 	for k, v := range more {
 		q[k] = v
 	}
@@ -152,8 +154,10 @@ func (g *gateway) redeem(t testing.TB, tenant, client, redirect, verifier string
 	if code == "" {
 		t.Fatalf("no code came back: %s %.300s", callback.url, callback.body)
 	}
-	return g.token(t, tenant, url.Values{"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code},
-		"redirect_uri": {redirect}, "code_verifier": {verifier}})
+	return g.token(t, tenant, url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {client}, "code": {code},
+		"redirect_uri": {redirect}, "code_verifier": {verifier},
+	})
 }
 
 // claims decodes a JWT's payload without verifying it.

@@ -3,14 +3,17 @@ package login
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,6 +68,24 @@ var adasHash = sync.OnceValue(func() string {
 	return hash
 })
 
+// provider makes the databases of all houses, which saves the schema being built
+// for each; every house has files of its own names.
+var (
+	provider = &sqlite.Provider{}
+	houses   atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "gatehouse-login-")
+	if err != nil {
+		panic(err)
+	}
+	provider.Dir = dir
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
@@ -73,7 +94,7 @@ func newHouse(t *testing.T) *house {
 	}
 	pool, err := tenancy.NewPool(tenancy.PoolConfig{
 		Master:     ring,
-		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}},
+		Placements: map[string]tenancy.Provider{"": provider},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -88,9 +109,11 @@ func newHouse(t *testing.T) *house {
 		Logger: slog.New(slog.NewTextHandler(h.log, nil)),
 	})
 	h.pages.nonce = func() string { return "test-nonce" }
+	number := houses.Add(1)
 	for _, id := range []string{"acme", "widgets"} {
 		tenant := &tenancy.Tenant{
-			Row: tenancy.Row{TenantID: "control_plane", ID: id}, State: tenancy.StateActive,
+			Database: fmt.Sprintf("%s-%d", id, number),
+			Row:      tenancy.Row{TenantID: "control_plane", ID: id}, State: tenancy.StateActive,
 			FriendlyName: strings.ToUpper(id[:1]) + id[1:], DataKey: ring.NewDataKey(id),
 		}
 		if err := pool.Create(t.Context(), tenant); err != nil {

@@ -90,8 +90,10 @@ func setupError(err error) error {
 func setupProblem(err error) *Problem {
 	var weak *tenancy.PasswordStrengthError
 	if errors.As(err, &weak) {
-		return &Problem{Status: http.StatusBadRequest, Message: "Choose a stronger password", Rules: weak.Rules,
-			Fields: map[string]string{"password": "This password is too weak"}}
+		return &Problem{
+			Status: http.StatusBadRequest, Message: "Choose a stronger password", Rules: weak.Rules,
+			Fields: map[string]string{"password": "This password is too weak"},
+		}
 	}
 	var shown *tenancy.Error
 	if errors.As(err, &shown) && shown.Status == http.StatusBadRequest {

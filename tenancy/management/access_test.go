@@ -138,8 +138,10 @@ func TestTokensThatAreNone(t *testing.T) {
 	}
 	k.run([]scenario{
 		{name: "basic is no bearer", path: "/users", header: []string{"Authorization", "Basic abc"}, status: 401, says: "Missing authentication"},
-		{name: "keys cannot be read", path: "/users", token: func() claims { c := machine("acme"); c.Fault = "unavailable"; return c }(),
-			status: 503, code: "service_unavailable", says: "Internal error (request req-1)"},
+		{
+			name: "keys cannot be read", path: "/users", token: func() claims { c := machine("acme"); c.Fault = "unavailable"; return c }(),
+			status: 503, code: "service_unavailable", says: "Internal error (request req-1)",
+		},
 	})
 }
 
@@ -168,7 +170,8 @@ func TestPreflight(t *testing.T) {
 	k := newKit(t)
 	ask := []string{"Access-Control-Request-Method", "PATCH"}
 	k.run([]scenario{
-		{name: "registered", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.acme.test"), status: 204,
+		{
+			name: "registered", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.acme.test"), status: 204,
 			check: func(t *testing.T, a answered) {
 				h := a.Header()
 				if h.Get("Access-Control-Allow-Origin") != "https://app.acme.test" || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "PATCH") {
@@ -177,18 +180,23 @@ func TestPreflight(t *testing.T) {
 				if h.Get("Access-Control-Allow-Credentials") != "" {
 					t.Error("credentials are allowed")
 				}
-			}},
-		{name: "another tenant's", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.widgets.test"), status: 204,
+			},
+		},
+		{
+			name: "another tenant's", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.widgets.test"), status: 204,
 			check: func(t *testing.T, a answered) {
 				if got := a.Header().Get("Access-Control-Allow-Origin"); got != "" {
 					t.Errorf("C9.45: allows %s", got)
 				}
-			}},
-		{name: "answer", path: "/roles", token: machine("acme"), header: []string{"Origin", "https://app.acme.test"}, status: 200,
+			},
+		},
+		{
+			name: "answer", path: "/roles", token: machine("acme"), header: []string{"Origin", "https://app.acme.test"}, status: 200,
 			check: func(t *testing.T, a answered) {
 				if !strings.Contains(a.Header().Get("Access-Control-Expose-Headers"), "ETag") || a.Header().Get("Vary") != "Origin" {
 					t.Errorf("headers %v", a.Header())
 				}
-			}},
+			},
+		},
 	})
 }

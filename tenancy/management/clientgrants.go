@@ -120,10 +120,12 @@ func grantOrganizations(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.GrantOrganization]{table: tenancy.GrantOrganizations, key: "organizations",
+	l := listing[tenancy.GrantOrganization]{
+		table: tenancy.GrantOrganizations, key: "organizations",
 		answers: func(ctx context.Context, rows []tenancy.GrantOrganization) ([]object, error) {
 			return linked(ctx, c, organizations, rows, func(r *tenancy.GrantOrganization) string { return r.OrganizationID })
-		}}
+		},
+	}
 	l.filter.and("grant_id = ?", grant.ID)
 	return l.answer(ctx, c)
 }
@@ -140,10 +142,12 @@ func organizationGrants(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.ClientGrant]{table: tenancy.ClientGrants, key: "client_grants",
+	l := listing[tenancy.ClientGrant]{
+		table: tenancy.ClientGrants, key: "client_grants",
 		answers: func(ctx context.Context, rows []tenancy.ClientGrant) ([]object, error) {
 			return clientGrants.views(ctx, c, rows)
-		}}
+		},
+	}
 	l.filter.and(`id IN (SELECT grant_id FROM client_grant_organizations
 		WHERE tenant_id = client_grants.tenant_id AND organization_id = ?)`, org.ID)
 	if ids := slices.Concat(c.query["grant_ids"], c.query["grant_ids[]"]); len(ids) > 0 {
@@ -180,8 +184,10 @@ func associateGrant(ctx context.Context, c *Call, in *grantBody) (any, error) {
 			return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body", "Client grant does not allow organizations")
 		}
 		row := &tenancy.GrantOrganization{Row: tenancy.Row{ID: tenancy.Join(grant.ID, org.ID)}, GrantID: grant.ID, OrganizationID: org.ID}
-		return []tenancy.Stmt{exists(ctx, tenancy.Organizations, org.ID), unaltered(ctx, tenancy.ClientGrants, grant),
-			tenancy.GrantOrganizations.Insert(ctx, row)}, nil
+		return []tenancy.Stmt{
+			exists(ctx, tenancy.Organizations, org.ID), unaltered(ctx, tenancy.ClientGrants, grant),
+			tenancy.GrantOrganizations.Insert(ctx, row),
+		}, nil
 	})
 	if errors.Is(err, tenancy.ErrConflict) && !errors.Is(err, tenancy.ErrStale) {
 		return nil, conflict("organization_client_grant", "The client grant is already associated with the organization")

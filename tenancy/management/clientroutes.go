@@ -63,10 +63,12 @@ func clientConnections(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.ClientConnection]{table: tenancy.ClientConnections, key: "connections", form: checkpoint,
+	l := listing[tenancy.ClientConnection]{
+		table: tenancy.ClientConnections, key: "connections", form: checkpoint,
 		answers: func(ctx context.Context, rows []tenancy.ClientConnection) ([]object, error) {
 			return linked(ctx, c, connections, rows, func(r *tenancy.ClientConnection) string { return r.ConnectionID })
-		}}
+		},
+	}
 	l.filter.and("client_id = ?", client.ID)
 	return l.answer(ctx, c)
 }

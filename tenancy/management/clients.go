@@ -70,9 +70,11 @@ var clients = &Resource[tenancy.Client]{
 	New: func() *tenancy.Client {
 		refresh := tenancy.DefaultRefreshToken(false)
 		refresh.RotationType = "" // by the kind of client, see clientDefaults
-		return &tenancy.Client{Row: tenancy.Row{ID: tenancy.NewID("", 32)}, AppType: "regular_web", IsFirstParty: true,
+		return &tenancy.Client{
+			Row: tenancy.Row{ID: tenancy.NewID("", 32)}, AppType: "regular_web", IsFirstParty: true,
 			JWT: tenancy.DefaultJWTConfiguration(), RefreshToken: refresh,
-			Other: map[string]json.RawMessage{"oidc_conformant": json.RawMessage("true")}}
+			Other: map[string]json.RawMessage{"oidc_conformant": json.RawMessage("true")},
+		}
 	},
 	Defaults: clientDefaults,
 	Validate: validateClient,

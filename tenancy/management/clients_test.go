@@ -14,7 +14,8 @@ func TestClients(t *testing.T) {
 	keyless := machine("acme", "read:clients", "update:clients")
 	client := "/clients/" + sameClient
 	kind := func(appType, auth, rotation string, grants ...any) scenario {
-		return scenario{name: "defaults of " + appType, token: machine("acme", "create:clients"), method: "POST", path: "/clients", body: map[string]any{"name": "x", "app_type": appType}, status: 201,
+		return scenario{
+			name: "defaults of " + appType, token: machine("acme", "create:clients"), method: "POST", path: "/clients", body: map[string]any{"name": "x", "app_type": appType}, status: 201,
 			check: func(t *testing.T, a answered) {
 				if a.text("token_endpoint_auth_method") != auth || a.text("refresh_token", "rotation_type") != rotation {
 					t.Errorf("auth %v, rotation %v", a.member("token_endpoint_auth_method"), a.member("refresh_token"))
@@ -28,26 +29,33 @@ func TestClients(t *testing.T) {
 				if len(a.text("client_id")) != 32 {
 					t.Errorf("client_id %q", a.text("client_id"))
 				}
-			}}
+			},
+		}
 	}
 	k.run([]scenario{
 		kind("spa", "none", "rotating", "authorization_code", "refresh_token"),
 		kind("native", "none", "rotating", "authorization_code", "refresh_token"),
 		kind("regular_web", "client_secret_post", "non-rotating", "authorization_code", "refresh_token"),
 		kind("non_interactive", "client_secret_post", "non-rotating", "client_credentials"),
-		{name: "part of refresh_token", token: own, method: "POST", path: "/clients", body: `{"name":"x","app_type":"spa","refresh_token":{"leeway":3}}`, status: 201,
-			holds: `"rotation_type":"rotating","expiration_type":"expiring","leeway":3,"token_lifetime":2592000`},
+		{
+			name: "part of refresh_token", token: own, method: "POST", path: "/clients", body: `{"name":"x","app_type":"spa","refresh_token":{"leeway":3}}`, status: 201,
+			holds: `"rotation_type":"rotating","expiration_type":"expiring","leeway":3,"token_lifetime":2592000`,
+		},
 		{name: "public machine", token: own, method: "POST", path: "/clients", body: `{"name":"x","token_endpoint_auth_method":"none","grant_types":["client_credentials"]}`, status: 400},
 		{name: "tags", token: own, method: "POST", path: "/clients", body: `{"name":"<b>"}`, status: 400},
 		{name: "short secret", token: own, method: "POST", path: "/clients", body: `{"name":"x","client_secret":"short"}`, status: 400},
-		{name: "C5.65", token: own, method: "POST", path: "/clients", body: `{"name":"x","is_first_party":false,"organization_usage":"allow"}`, status: 403,
-			says: "Organizations are only available to first party clients on user-based flows."},
+		{
+			name: "C5.65", token: own, method: "POST", path: "/clients", body: `{"name":"x","is_first_party":false,"organization_usage":"allow"}`, status: 403,
+			says: "Organizations are only available to first party clients on user-based flows.",
+		},
 		{name: "SC-073", token: keyless, path: client, status: 200, lacks: "secret-of-acme"},
 		{name: "with the right to", token: own, path: client, status: 200, holds: `"client_secret":"secret-of-acme"`},
 		{name: "no secret in lists either", token: keyless, path: "/clients", status: 200, lacks: "secret-of-acme"},
 		{name: "secret needs its scope", token: keyless, method: "PATCH", path: client, body: map[string]any{"client_secret": strings.Repeat("s", 32)}, status: 403, code: "insufficient_scope"},
-		{name: "stored members come back", token: own, method: "PATCH", path: client, body: `{"sso":true,"oidc_logout":{"backchannel_logout_urls":["https://x"]},"addons":{"a":{"b":1}}}`,
-			status: 200, holds: `"addons":{"a":{"b":1}}`},
+		{
+			name: "stored members come back", token: own, method: "PATCH", path: client, body: `{"sso":true,"oidc_logout":{"backchannel_logout_urls":["https://x"]},"addons":{"a":{"b":1}}}`,
+			status: 200, holds: `"addons":{"a":{"b":1}}`,
+		},
 		{name: "and go with null", token: own, method: "PATCH", path: client, body: `{"addons":null}`, status: 200, lacks: "addons", holds: `"sso":true`},
 		{name: "metadata merges", token: own, method: "PATCH", path: client, body: `{"client_metadata":{"a":"1"}}`, status: 200, holds: `"client_metadata":{"a":"1"}`},
 		{name: "metadata is text", token: own, method: "PATCH", path: client, body: `{"client_metadata":{"a":1}}`, status: 400},
@@ -100,7 +108,8 @@ func TestRotateSecret(t *testing.T) {
 		return c
 	}
 	before := read()
-	k.play(scenario{token: machine("acme", "update:client_keys"), method: "POST", path: "/clients/" + sameClient + "/rotate-secret", body: `{"overlap_sec":60}`, status: 200,
+	k.play(scenario{
+		token: machine("acme", "update:client_keys"), method: "POST", path: "/clients/" + sameClient + "/rotate-secret", body: `{"overlap_sec":60}`, status: 200,
 		check: func(t *testing.T, a answered) {
 			after := read()
 			if a.text("client_secret") != after.Secret || len(after.Secret) != 64 || after.SecretHash == before.SecretHash {
@@ -109,7 +118,8 @@ func TestRotateSecret(t *testing.T) {
 			if after.PreviousSecretHash != before.SecretHash || after.PreviousUntil != tenancy.At(k.now.Add(60e9)) {
 				t.Errorf("the old one is not accepted for 60 s")
 			}
-		}})
+		},
+	})
 	k.play(scenario{token: machine("acme"), method: "POST", path: "/clients/" + sameClient + "/rotate-secret", status: 200})
 	if after := read(); after.PreviousSecretHash != "" {
 		t.Error("without an overlap the old secret is still accepted")
@@ -131,12 +141,18 @@ func TestClientGrants(t *testing.T) {
 		{name: "unknown client", token: own, method: "POST", path: "/client-grants", body: map[string]any{"client_id": "nope", "audience": apiName}, status: 404, says: "Client not found"},
 		{name: "unknown API", token: own, method: "POST", path: "/client-grants", body: map[string]any{"client_id": sameClient, "audience": "https://nope"}, status: 404, says: "Resource server not found"},
 		{name: "undefined scope", token: own, method: "PATCH", path: grant, body: `{"scope":["nope"]}`, status: 400},
-		{name: "platform scope does not exist in a child", token: own, method: "POST", path: "/client-grants",
-			body: map[string]any{"client_id": sameClient, "audience": "urn:gatehouse:management", "scope": []string{"admin:organizations"}}, status: 400},
-		{name: "platform scope that the caller lacks", host: cpHost, token: machine("control_plane", "create:client_grants"), method: "POST", path: "/client-grants",
-			body: management("cpclient", "admin:organizations"), status: 403, code: "insufficient_scope"},
-		{name: "platform scope", host: cpHost, token: admin(), method: "POST", path: "/client-grants", body: management("cpclient", "admin:organizations"), status: 201,
-			holds: `"audience":"urn:gatehouse:management"`},
+		{
+			name: "platform scope does not exist in a child", token: own, method: "POST", path: "/client-grants",
+			body: map[string]any{"client_id": sameClient, "audience": "urn:gatehouse:management", "scope": []string{"admin:organizations"}}, status: 400,
+		},
+		{
+			name: "platform scope that the caller lacks", host: cpHost, token: machine("control_plane", "create:client_grants"), method: "POST", path: "/client-grants",
+			body: management("cpclient", "admin:organizations"), status: 403, code: "insufficient_scope",
+		},
+		{
+			name: "platform scope", host: cpHost, token: admin(), method: "POST", path: "/client-grants", body: management("cpclient", "admin:organizations"), status: 201,
+			holds: `"audience":"urn:gatehouse:management"`,
+		},
 		{name: "associate", token: own, method: "POST", path: "/organizations/same/client-grants", body: map[string]any{"grant_id": sameGrant}, status: 201},
 		{name: "associate again", token: own, method: "POST", path: "/organizations/same/client-grants", body: map[string]any{"grant_id": sameGrant}, status: 409},
 		{name: "organizations", token: own, path: grant + "/organizations", status: 200, holds: sameOrg},

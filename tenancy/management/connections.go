@@ -233,14 +233,16 @@ func connectionClients(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.ClientConnection]{table: tenancy.ClientConnections, key: "clients", form: checkpoint,
+	l := listing[tenancy.ClientConnection]{
+		table: tenancy.ClientConnections, key: "clients", form: checkpoint,
 		answers: func(_ context.Context, rows []tenancy.ClientConnection) ([]object, error) {
 			answers := make([]object, len(rows))
 			for i := range rows {
 				answers[i].set("client_id", rows[i].ClientID)
 			}
 			return answers, nil
-		}}
+		},
+	}
 	l.filter.and("connection_id = ?", connection.ID)
 	return l.answer(ctx, c)
 }

@@ -71,8 +71,10 @@ func (k *kit) people(n int) {
 	k.inside("acme", func(ctx context.Context) {
 		for i := range n {
 			id := fmt.Sprintf("%03d", i)
-			k.must(tenancy.Users.Create(ctx, &tenancy.User{Row: tenancy.Row{ID: "auth0|many" + id, CreatedAt: tenancy.At(k.now) + tenancy.Time(i/7)},
-				Connection: "many", Email: "many" + id + "@acme.test", AppMetadata: map[string]any{"even": i%2 == 0}}))
+			k.must(tenancy.Users.Create(ctx, &tenancy.User{
+				Row:        tenancy.Row{ID: "auth0|many" + id, CreatedAt: tenancy.At(k.now) + tenancy.Time(i/7)},
+				Connection: "many", Email: "many" + id + "@acme.test", AppMetadata: map[string]any{"even": i%2 == 0},
+			}))
 		}
 	})
 }

@@ -17,8 +17,10 @@ func itoa(n int) string { return strconv.Itoa(n) }
 // back whole is accepted and changes nothing, not even the version.
 func TestReadModifyWrite(t *testing.T) {
 	k := newKit(t)
-	for _, path := range []string{"/roles/" + sameRole, "/resource-servers/" + sameAPI, "/clients/" + sameClient, "/client-grants/" + sameGrant,
-		"/connections/" + sameConn, "/organizations/" + sameOrg, "/users/auth0%7Csame"} {
+	for _, path := range []string{
+		"/roles/" + sameRole, "/resource-servers/" + sameAPI, "/clients/" + sameClient, "/client-grants/" + sameGrant,
+		"/connections/" + sameConn, "/organizations/" + sameOrg, "/users/auth0%7Csame",
+	} {
 		t.Run(path, func(t *testing.T) {
 			for round := range 2 { // as it was stored, and as this API stores it
 				read := k.do("GET", acmeHost, path, machine("acme").token(), nil)
@@ -47,8 +49,10 @@ func TestReadOnly(t *testing.T) {
 		"/client-grants": {"client_id": sameClient, "audience": "https://only.acme"}, "/connections": {"name": "x", "strategy": "auth0"},
 		"/organizations": {"name": "x"}, "/users": {"connection": "db", "email": "x@y.test"},
 	}
-	one := map[string]string{"/roles": sameRole, "/resource-servers": sameAPI, "/clients": sameClient, "/client-grants": sameGrant,
-		"/connections": sameConn, "/organizations": sameOrg, "/users": "auth0%7Csame"}
+	one := map[string]string{
+		"/roles": sameRole, "/resource-servers": sameAPI, "/clients": sameClient, "/client-grants": sameGrant,
+		"/connections": sameConn, "/organizations": sameOrg, "/users": "auth0%7Csame",
+	}
 	for path, body := range create {
 		for member, value := range map[string]any{"is_system": true, "id": "mine", "created_at": "2020-01-01T00:00:00.000Z", "tenant_id": "widgets", "revision": 1} {
 			t.Run(path+" "+member, func(t *testing.T) {
@@ -71,14 +75,20 @@ func TestConflicts(t *testing.T) {
 	k.run([]scenario{
 		{name: "role name in any case", token: own, method: "POST", path: "/roles", body: `{"name":"SAME of Acme"}`, status: 409, code: "role_conflict"},
 		{name: "role renamed to another's", token: own, method: "PATCH", path: "/roles/" + sameRole, body: `{"name":"only acme"}`, status: 409, code: "role_conflict"},
-		{name: "resource server", token: own, method: "POST", path: "/resource-servers", body: map[string]any{"identifier": apiName}, status: 409,
-			code: "resource_server_conflict", says: "A resource server with the same identifier already exists."},
+		{
+			name: "resource server", token: own, method: "POST", path: "/resource-servers", body: map[string]any{"identifier": apiName}, status: 409,
+			code: "resource_server_conflict", says: "A resource server with the same identifier already exists.",
+		},
 		{name: "management API by host", token: own, method: "POST", path: "/resource-servers", body: `{"identifier":"https://acme.auth.example.com/api/v2/"}`, status: 409},
 		{name: "organization", token: own, method: "POST", path: "/organizations", body: `{"name":"same"}`, status: 409, code: "organization_conflict"},
-		{name: "client grant", token: own, method: "POST", path: "/client-grants",
-			body: map[string]any{"client_id": sameClient, "audience": apiName, "scope": []string{}}, status: 409, code: "client_grant_conflict"},
-		{name: "SC-078 e-mail in any case", token: own, method: "POST", path: "/users", body: `{"connection":"db","email":"SAME@Acme.test"}`, status: 409,
-			code: "auth0_idp_error", says: "The user already exists."},
+		{
+			name: "client grant", token: own, method: "POST", path: "/client-grants",
+			body: map[string]any{"client_id": sameClient, "audience": apiName, "scope": []string{}}, status: 409, code: "client_grant_conflict",
+		},
+		{
+			name: "SC-078 e-mail in any case", token: own, method: "POST", path: "/users", body: `{"connection":"db","email":"SAME@Acme.test"}`, status: 409,
+			code: "auth0_idp_error", says: "The user already exists.",
+		},
 		{name: "connection", token: own, method: "POST", path: "/connections", body: `{"name":"db","strategy":"auth0"}`, status: 409, code: "connection_conflict"},
 		{name: "enabled connection", token: own, method: "POST", path: "/organizations/same/enabled_connections", body: map[string]any{"connection_id": sameConn}, status: 409},
 	})
@@ -137,13 +147,19 @@ func TestSystemRows(t *testing.T) {
 		{name: "assign to a user", token: own, method: "POST", path: "/users/auth0%7Csame/roles", body: map[string]any{"roles": []string{systemRole}}, status: 204},
 		{name: "assign by the role", token: own, method: "POST", path: "/roles/" + systemRole + "/users", body: map[string]any{"users": []string{only("auth0|", "acme")}}, status: 200},
 		{name: "assign to a member", token: own, method: "POST", path: "/organizations/same/members/auth0%7Csame/roles", body: map[string]any{"roles": []string{systemRole}}, status: 204},
-		{name: "grant", token: own, method: "POST", path: "/client-grants",
-			body: map[string]any{"client_id": sameClient, "audience": "https://system.example.com", "scope": []string{"read:orders"}}, status: 201},
+		{
+			name: "grant", token: own, method: "POST", path: "/client-grants",
+			body: map[string]any{"client_id": sameClient, "audience": "https://system.example.com", "scope": []string{"read:orders"}}, status: 201,
+		},
 		{name: "default audience", token: own, method: "PATCH", path: "/tenants/settings", body: `{"default_audience":"https://system.example.com"}`, status: 200},
-		{name: "enable for a client", token: own, method: "PATCH", path: "/connections/" + only("con_", "acme") + "/clients",
-			body: []any{map[string]any{"client_id": sameClient, "status": true}}, status: 204},
-		{name: "enable for an organization", token: own, method: "POST", path: "/organizations/same/enabled_connections",
-			body: map[string]any{"connection_id": only("con_", "acme")}, status: 201},
+		{
+			name: "enable for a client", token: own, method: "PATCH", path: "/connections/" + only("con_", "acme") + "/clients",
+			body: []any{map[string]any{"client_id": sameClient, "status": true}}, status: 204,
+		},
+		{
+			name: "enable for an organization", token: own, method: "POST", path: "/organizations/same/enabled_connections",
+			body: map[string]any{"connection_id": only("con_", "acme")}, status: 201,
+		},
 		{name: "built-in role on the control plane (C6.31)", host: cpHost, token: admin(), method: "PATCH", path: "/roles/" + builtIn(k), body: `{}`, status: 403, code: "system_resource"},
 	})
 }
@@ -173,8 +189,10 @@ func TestSyncRevision(t *testing.T) {
 	var role string
 	k.run([]scenario{
 		{name: "resource server", host: cpHost, token: admin(), method: "POST", path: "/resource-servers", body: `{"identifier":"https://shared","scopes":[{"value":"a"}]}`, status: 201, check: revision(true)},
-		{name: "role", host: cpHost, token: admin(), method: "POST", path: "/roles", body: `{"name":"Shared"}`, status: 200,
-			check: func(t *testing.T, a answered) { role = a.text("id"); revision(true)(t, a) }},
+		{
+			name: "role", host: cpHost, token: admin(), method: "POST", path: "/roles", body: `{"name":"Shared"}`, status: 200,
+			check: func(t *testing.T, a answered) { role = a.text("id"); revision(true)(t, a) },
+		},
 	})
 	k.run([]scenario{
 		{name: "permission", host: cpHost, token: admin(), method: "POST", path: "/roles/" + role + "/permissions", body: permission, status: 201, check: revision(true)},
@@ -187,8 +205,10 @@ func TestSyncRevision(t *testing.T) {
 // TestAudit is C5.15.
 func TestAudit(t *testing.T) {
 	k := newKit(t)
-	k.play(scenario{host: cpHost, token: admin(), header: []string{"tenant-id", "acme"}, method: "POST", path: "/users",
-		body: `{"connection":"db","email":"log@acme.test","password":"Pass-w0rd-123"}`, status: 201})
+	k.play(scenario{
+		host: cpHost, token: admin(), header: []string{"tenant-id", "acme"}, method: "POST", path: "/users",
+		body: `{"connection":"db","email":"log@acme.test","password":"Pass-w0rd-123"}`, status: 201,
+	})
 	list := k.events.of("sapi")
 	if len(list) != 1 {
 		t.Fatalf("%d events, want 1", len(list))

@@ -43,7 +43,8 @@ func newKit(t *testing.T) *kit {
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	k.must(err)
 	k.pool, err = tenancy.NewPool(tenancy.PoolConfig{
-		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring})
+		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring,
+	})
 	k.must(err)
 	t.Cleanup(func() { _ = k.pool.Close(context.WithoutCancel(t.Context())) })
 	hosts, err := tenancy.NewHosts(tenancy.Hosts{BaseDomain: cpHost})
@@ -119,17 +120,21 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 	k.Helper()
 	scopes := []tenancy.Scope{{Value: "read:orders"}, {Value: "write:orders", Description: "write"}}
 	api := func(id, identifier string, system bool) *tenancy.ResourceServer {
-		return &tenancy.ResourceServer{Row: tenancy.Row{ID: id}, Name: "API of " + tenant, Identifier: identifier, Scopes: scopes,
-			SigningAlg: "RS256", TokenLifetime: 86400, TokenLifetimeForWeb: 7200, TokenDialect: tenancy.DialectAccessToken, IsSystem: system}
+		return &tenancy.ResourceServer{
+			Row: tenancy.Row{ID: id}, Name: "API of " + tenant, Identifier: identifier, Scopes: scopes,
+			SigningAlg: "RS256", TokenLifetime: 86400, TokenLifetimeForWeb: 7200, TokenDialect: tenancy.DialectAccessToken, IsSystem: system,
+		}
 	}
 	role := func(id, name string, system bool) *tenancy.Role {
 		return &tenancy.Role{Row: tenancy.Row{ID: id}, Name: name, NameKey: tenancy.NameKeyOf(name), IsSystem: system}
 	}
 	client := func(id string) *tenancy.Client {
-		return &tenancy.Client{Row: tenancy.Row{ID: id}, Name: "Client of " + tenant, AppType: "regular_web", IsFirstParty: true,
+		return &tenancy.Client{
+			Row: tenancy.Row{ID: id}, Name: "Client of " + tenant, AppType: "regular_web", IsFirstParty: true,
 			TokenEndpointAuthMethod: "client_secret_post", GrantTypes: []string{"authorization_code"}, Secret: "secret-of-" + tenant,
 			JWT: tenancy.DefaultJWTConfiguration(), RefreshToken: tenancy.DefaultRefreshToken(false),
-			WebOrigins: []string{"https://app." + tenant + ".test"}}
+			WebOrigins: []string{"https://app." + tenant + ".test"},
+		}
 	}
 	user := func(id, email string) *tenancy.User {
 		return &tenancy.User{Row: tenancy.Row{ID: id}, Connection: "db", Email: email, Name: "Person of " + tenant, Nickname: "p"}
@@ -143,10 +148,14 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Roles.Insert(ctx, role(only("rol_", tenant), "Only "+tenant, false)),
 		tenancy.Clients.Insert(ctx, client(sameClient)),
 		tenancy.Clients.Insert(ctx, client(only("only", tenant))),
-		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{Row: tenancy.Row{ID: sameGrant}, ClientID: sameClient, Audience: apiName,
-			Scope: []string{"read:orders"}, OrganizationUsage: "allow", SubjectType: "client"}),
-		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{Row: tenancy.Row{ID: only("cgr_", tenant)}, ClientID: only("only", tenant),
-			Audience: apiName, OrganizationUsage: "allow", SubjectType: "client"}),
+		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{
+			Row: tenancy.Row{ID: sameGrant}, ClientID: sameClient, Audience: apiName,
+			Scope: []string{"read:orders"}, OrganizationUsage: "allow", SubjectType: "client",
+		}),
+		tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{
+			Row: tenancy.Row{ID: only("cgr_", tenant)}, ClientID: only("only", tenant),
+			Audience: apiName, OrganizationUsage: "allow", SubjectType: "client",
+		}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: sameConn}, Name: "db", Strategy: "auth0", DisplayName: "Of " + tenant}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: only("con_", tenant)}, Name: "only-" + tenant, Strategy: "auth0"}),
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: tenancy.Row{ID: sameOrg}, Name: "same", DisplayName: "Of " + tenant}),
@@ -159,8 +168,10 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Sessions.Insert(ctx, k.session(only("ses_", tenant), only("auth0|", tenant))),
 		tenancy.Grants.Insert(ctx, k.refresh("rt_same", sameUser)),
 		tenancy.Grants.Insert(ctx, k.refresh(only("rt_", tenant), only("auth0|", tenant))),
-		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: "kid_same"}, Alg: "RS256", Use: tenancy.KeyCurrent,
-			Private: []byte("private of " + tenant), Certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}),
+		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{
+			Row: tenancy.Row{ID: "kid_same"}, Alg: "RS256", Use: tenancy.KeyCurrent,
+			Private: []byte("private of " + tenant), Certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+		}),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: only("kid_", tenant)}, Alg: "RS256", Use: tenancy.KeyNext}),
 	))
 }
@@ -171,8 +182,10 @@ func (k *kit) session(id, user string) *tenancy.Session {
 }
 
 func (k *kit) refresh(id, user string) *tenancy.Grant {
-	return &tenancy.Grant{Row: tenancy.Row{ID: id}, Kind: tenancy.GrantRefresh, Hash: "hash-" + id, Family: id, UserID: user, ClientID: sameClient,
-		Scope: "openid offline_access", ExpiresAt: tenancy.At(k.now.Add(time.Hour))}
+	return &tenancy.Grant{
+		Row: tenancy.Row{ID: id}, Kind: tenancy.GrantRefresh, Hash: "hash-" + id, Family: id, UserID: user, ClientID: sameClient,
+		Scope: "openid offline_access", ExpiresAt: tenancy.At(k.now.Add(time.Hour)),
+	}
 }
 
 // fakeKeys stands in for the keys of package oauth, which management cannot
@@ -262,8 +275,10 @@ func (verifier) Verify(ctx context.Context, token string, issuers ...string) (*t
 	case c.Tenant != t.ID || !slices.Contains(issuers, c.Issuer):
 		return nil, Refused(InvalidSignature)
 	}
-	return &tenancy.Credential{TenantID: c.Tenant, Issuer: c.Issuer, Subject: c.Subject, ClientID: "client-of-" + c.Tenant,
-		OrgID: c.OrgID, OrgName: c.OrgName, Permissions: c.Scopes, User: !c.Machine}, nil
+	return &tenancy.Credential{
+		TenantID: c.Tenant, Issuer: c.Issuer, Subject: c.Subject, ClientID: "client-of-" + c.Tenant,
+		OrgID: c.OrgID, OrgName: c.OrgName, Permissions: c.Scopes, User: !c.Machine,
+	}, nil
 }
 
 func issuerOf(tenant string) string {

@@ -43,8 +43,10 @@ func (r *Resource[T]) list(ctx context.Context, c *Call) (any, error) {
 }
 
 func (r *Resource[T]) listing(c *Call) *listing[T] {
-	return &listing[T]{table: r.Table, key: r.Key, order: r.Order, sort: r.Sort,
-		answers: func(ctx context.Context, rows []T) ([]object, error) { return r.views(ctx, c, rows) }}
+	return &listing[T]{
+		table: r.Table, key: r.Key, order: r.Order, sort: r.Sort,
+		answers: func(ctx context.Context, rows []T) ([]object, error) { return r.views(ctx, c, rows) },
+	}
 }
 
 // orderOf decides the order: the query's, else the list's own. A walk by
@@ -101,8 +103,10 @@ func (l *listing[T]) page(ctx context.Context, p page, o order) (rows []T, total
 	if l.keep != nil {
 		return l.scan(ctx, p, o)
 	}
-	rows, err = l.table.Find(ctx, tenancy.Filter{Where: l.filter.condition(), Args: l.filter.args,
-		Order: o.sql(), Limit: p.size, Offset: p.number * p.size})
+	rows, err = l.table.Find(ctx, tenancy.Filter{
+		Where: l.filter.condition(), Args: l.filter.args,
+		Order: o.sql(), Limit: p.size, Offset: p.number * p.size,
+	})
 	if err == nil && p.totals {
 		total, err = l.table.Count(ctx, tenancy.Filter{Where: l.filter.condition(), Args: l.filter.args})
 	}

@@ -40,14 +40,16 @@ func orgMembers(ctx context.Context, c *Call) (any, error) {
 			return nil, err
 		}
 	}
-	l := listing[tenancy.Member]{table: tenancy.Members, key: "members",
+	l := listing[tenancy.Member]{
+		table: tenancy.Members, key: "members",
 		answers: func(ctx context.Context, rows []tenancy.Member) ([]object, error) {
 			answers, err := personViews(ctx, rows, func(m *tenancy.Member) string { return m.UserID })
 			if err != nil || !withRoles {
 				return answers, err
 			}
 			return answers, setMemberRoles(ctx, org.ID, rows, answers)
-		}}
+		},
+	}
 	l.filter.and("org_id = ?", org.ID)
 	return l.answer(ctx, c)
 }
@@ -165,10 +167,12 @@ func memberRoles(ctx context.Context, c *Call) (any, error) {
 
 // listRoles lists the roles a user has in an organization, or outside of any.
 func listRoles(ctx context.Context, c *Call, userID, orgID string) (any, error) {
-	l := listing[tenancy.UserRole]{table: tenancy.UserRoles, key: "roles",
+	l := listing[tenancy.UserRole]{
+		table: tenancy.UserRoles, key: "roles",
 		answers: func(ctx context.Context, rows []tenancy.UserRole) ([]object, error) {
 			return linked(ctx, c, roles, rows, func(r *tenancy.UserRole) string { return r.RoleID })
-		}}
+		},
+	}
 	l.filter.and("user_id = ? AND org_id = ?", userID, orgID)
 	return l.answer(ctx, c)
 }

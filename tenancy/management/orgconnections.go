@@ -28,8 +28,10 @@ type orgConnection struct {
 
 // row is a new row of the body.
 func (e orgConnection) row(orgID string) *tenancy.OrganizationConnection {
-	row := &tenancy.OrganizationConnection{Row: tenancy.Row{ID: tenancy.Join(orgID, e.ConnectionID)},
-		OrgID: orgID, ConnectionID: e.ConnectionID, ShowAsButton: true}
+	row := &tenancy.OrganizationConnection{
+		Row:   tenancy.Row{ID: tenancy.Join(orgID, e.ConnectionID)},
+		OrgID: orgID, ConnectionID: e.ConnectionID, ShowAsButton: true,
+	}
 	e.apply(row)
 	return row
 }
@@ -121,8 +123,10 @@ func addOrgConnection(ctx context.Context, c *Call, in *orgConnection) (any, err
 			return nil, err
 		}
 		row = in.row(org.ID)
-		return []tenancy.Stmt{exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Connections, in.ConnectionID),
-			tenancy.OrganizationConnections.Insert(ctx, row)}, nil
+		return []tenancy.Stmt{
+			exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Connections, in.ConnectionID),
+			tenancy.OrganizationConnections.Insert(ctx, row),
+		}, nil
 	})
 	if errors.Is(err, tenancy.ErrConflict) && !errors.Is(err, tenancy.ErrStale) {
 		return nil, conflict("organization_connection", "The connection is already enabled for the organization")

@@ -162,7 +162,8 @@ func (c *Call) mayAssign(ctx context.Context, roleIDs []string) error {
 		return err
 	}
 	held, err := tenancy.RolePermissions.Find(ctx, tenancy.Filter{
-		Where: "role_id IN ? AND resource_server_id = ? AND permission IN ?", Args: []any{roleIDs, api.ID, tenancy.PlatformScopes}})
+		Where: "role_id IN ? AND resource_server_id = ? AND permission IN ?", Args: []any{roleIDs, api.ID, tenancy.PlatformScopes},
+	})
 	if err != nil {
 		return err
 	}

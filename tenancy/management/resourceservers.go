@@ -36,8 +36,10 @@ var resourceServers = &Resource[tenancy.ResourceServer]{
 		"updated_at":                 readOnly(),
 	},
 	New: func() *tenancy.ResourceServer {
-		return &tenancy.ResourceServer{Row: tenancy.Row{ID: tenancy.NewHexID()}, SigningAlg: "RS256",
-			TokenLifetime: 86400, TokenLifetimeForWeb: 7200, SkipConsent: true, TokenDialect: tenancy.DialectAccessToken}
+		return &tenancy.ResourceServer{
+			Row: tenancy.Row{ID: tenancy.NewHexID()}, SigningAlg: "RS256",
+			TokenLifetime: 86400, TokenLifetimeForWeb: 7200, SkipConsent: true, TokenDialect: tenancy.DialectAccessToken,
+		}
 	},
 	Find:     findResourceServer,
 	Validate: validateResourceServer,

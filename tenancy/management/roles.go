@@ -68,10 +68,12 @@ func rolePermissions(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.RolePermission]{table: tenancy.RolePermissions, key: "permissions", order: "id",
+	l := listing[tenancy.RolePermission]{
+		table: tenancy.RolePermissions, key: "permissions", order: "id",
 		answers: func(ctx context.Context, rows []tenancy.RolePermission) ([]object, error) {
 			return permissionViews(ctx, rows, func(p *tenancy.RolePermission) (string, string) { return p.ResourceServerID, p.Permission })
-		}}
+		},
+	}
 	l.filter.and("role_id = ?", role.ID)
 	return l.answer(ctx, c)
 }
@@ -146,10 +148,12 @@ func roleUsers(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.UserRole]{table: tenancy.UserRoles, key: "users",
+	l := listing[tenancy.UserRole]{
+		table: tenancy.UserRoles, key: "users",
 		answers: func(ctx context.Context, rows []tenancy.UserRole) ([]object, error) {
 			return personViews(ctx, rows, func(r *tenancy.UserRole) string { return r.UserID })
-		}}
+		},
+	}
 	l.filter.and("role_id = ? AND org_id = ?", role.ID, tenancy.Global)
 	return l.answer(ctx, c)
 }

@@ -163,8 +163,10 @@ func allow(routes map[string]*route) string {
 }
 
 func (r *route) info() RouteInfo {
-	return RouteInfo{Method: r.method, Path: prefix + r.path, AnyOf: slices.Clone(r.access.AnyOf), AllOf: slices.Clone(r.access.AllOf),
-		ControlPlaneOnly: r.access.ControlPlaneOnly, Status: r.status}
+	return RouteInfo{
+		Method: r.method, Path: prefix + r.path, AnyOf: slices.Clone(r.access.AnyOf), AllOf: slices.Clone(r.access.AllOf),
+		ControlPlaneOnly: r.access.ControlPlaneOnly, Status: r.status,
+	}
 }
 
 // all returns every route, by path and method.

@@ -137,29 +137,37 @@ func TestEveryRouteAsksForAToken(t *testing.T) {
 				host, own, foreign = cpHost, "control_plane", machine("acme")
 			}
 			path := pathOf(r, "widgets")
-			inner.play(scenario{method: r.Method, host: host, path: path, status: 401, code: "invalid_token", says: "Missing authentication",
+			inner.play(scenario{
+				method: r.Method, host: host, path: path, status: 401, code: "invalid_token", says: "Missing authentication",
 				check: func(t *testing.T, a answered) {
 					if got := a.Header().Get("WWW-Authenticate"); got != "Bearer" {
 						t.Errorf("WWW-Authenticate %q, want Bearer alone (C2.69)", got)
 					}
-				}})
+				},
+			})
 			inner.play(scenario{method: r.Method, host: host, path: path, token: foreign, status: 401, holds: "Unexpected issuer"})
 			if r.ControlPlaneOnly { // TT36, C9.12
-				inner.play(scenario{method: r.Method, host: acmeHost, path: path, token: machine("acme"), status: 403, code: "control_plane_only",
-					says: "Tenants can only be managed from the control plane"})
+				inner.play(scenario{
+					method: r.Method, host: acmeHost, path: path, token: machine("acme"), status: 403, code: "control_plane_only",
+					says: "Tenants can only be managed from the control plane",
+				})
 			}
 			want := append(slices.Clone(r.AnyOf), r.AllOf...)
 			if len(want) == 0 {
 				return // judged by membership, see TestTenants
 			}
-			inner.play(scenario{method: r.Method, host: host, path: path, token: machine(own, "read:nothing"), body: bodyOf(r, "widgets"),
-				status: 403, code: "insufficient_scope", says: "Insufficient scope, expected any of: " + strings.Join(want, ", ")})
+			inner.play(scenario{
+				method: r.Method, host: host, path: path, token: machine(own, "read:nothing"), body: bodyOf(r, "widgets"),
+				status: 403, code: "insufficient_scope", says: "Insufficient scope, expected any of: " + strings.Join(want, ", "),
+			})
 			for _, scope := range want { // every other scope together is not enough
 				others := slices.DeleteFunc(slices.Clone(tenancy.ManagementScopes(r.ControlPlaneOnly)), func(s string) bool {
 					return s == scope || slices.Contains(r.AnyOf, s) || s == tenancy.ScopePlatformAdmin
 				})
-				inner.play(scenario{method: r.Method, host: host, path: path, token: machine(own, others...), body: bodyOf(r, "widgets"),
-					status: 403, code: "insufficient_scope"})
+				inner.play(scenario{
+					method: r.Method, host: host, path: path, token: machine(own, others...), body: bodyOf(r, "widgets"),
+					status: 403, code: "insufficient_scope",
+				})
 			}
 		})
 	}
@@ -187,10 +195,14 @@ func TestEveryCreationIsStrict(t *testing.T) {
 			if strings.Contains(path, "enabled_connections/") || strings.Contains(path, "/members/") {
 				path = strings.NewReplacer(only("org_", "acme"), sameOrg, only("con_", "acme"), sameConn, only("auth0%7C", "acme"), "auth0%7Csame").Replace(path)
 			}
-			inner.play(scenario{method: r.Method, host: host, path: path, token: token, body: `{"foo":1}`, status: 400, code: "invalid_body",
-				says: "Payload validation error: 'Additional properties not allowed: foo'"})
-			inner.play(scenario{method: r.Method, host: host, path: path, token: token, body: `[1]`, status: 400, code: "invalid_body",
-				says: "Payload validation error: 'Expected type object but found type array'"})
+			inner.play(scenario{
+				method: r.Method, host: host, path: path, token: token, body: `{"foo":1}`, status: 400, code: "invalid_body",
+				says: "Payload validation error: 'Additional properties not allowed: foo'",
+			})
+			inner.play(scenario{
+				method: r.Method, host: host, path: path, token: token, body: `[1]`, status: 400, code: "invalid_body",
+				says: "Payload validation error: 'Expected type object but found type array'",
+			})
 			inner.play(scenario{method: r.Method, host: host, path: path, token: token, body: `{"foo":`, status: 400, code: "invalid_body"})
 			inner.play(scenario{method: r.Method, host: host, path: path, token: token, body: `{} {}`, status: 400, code: "invalid_body"})
 		})

@@ -67,7 +67,8 @@ func userSessions(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.Session]{table: tenancy.Sessions, key: "sessions", form: checkpoint,
+	l := listing[tenancy.Session]{
+		table: tenancy.Sessions, key: "sessions", form: checkpoint,
 		answers: func(_ context.Context, rows []tenancy.Session) ([]object, error) {
 			answers := make([]object, len(rows))
 			for i := range rows {
@@ -76,7 +77,8 @@ func userSessions(ctx context.Context, c *Call) (any, error) {
 				}
 			}
 			return answers, nil
-		}}
+		},
+	}
 	l.filter.and("user_id = ?", u.ID)
 	return l.answer(ctx, c)
 }
@@ -147,14 +149,16 @@ func userRefreshTokens(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.Grant]{table: tenancy.Grants, key: "tokens", form: checkpoint,
+	l := listing[tenancy.Grant]{
+		table: tenancy.Grants, key: "tokens", form: checkpoint,
 		answers: func(_ context.Context, rows []tenancy.Grant) ([]object, error) {
 			answers := make([]object, len(rows))
 			for i := range rows {
 				answers[i] = refreshTokenView(&rows[i])
 			}
 			return answers, nil
-		}}
+		},
+	}
 	l.filter.and("user_id = ? AND "+usable, u.ID, tenancy.GrantRefresh)
 	return l.answer(ctx, c)
 }

@@ -16,8 +16,10 @@ func TestSettings(t *testing.T) {
 		{name: "null goes back", token: own, method: "PATCH", path: "/tenants/settings", body: `{"session_lifetime":null}`, status: 200, holds: `"session_lifetime":168`},
 		{name: "C5.38", token: own, method: "PATCH", path: "/tenants/settings", body: `{"placement":{}}`, status: 400, says: "Payload validation error: 'Additional properties not allowed: placement'"},
 		{name: "default client", token: own, method: "PATCH", path: "/tenants/settings", body: `{"default_client_id":"nope"}`, status: 400, says: "Client with id 'nope' not found"},
-		{name: "on the control plane it raises the revision", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/settings", body: `{"session_lifetime":48}`, status: 200,
-			check: revision(true)},
+		{
+			name: "on the control plane it raises the revision", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/settings", body: `{"session_lifetime":48}`, status: 200,
+			check: revision(true),
+		},
 		{name: "acts on acme", host: cpHost, token: admin(), header: []string{"tenant-id", "acme"}, path: "/tenants/settings", status: 200, holds: `"friendly_name":"Tenant acme"`},
 	})
 }

@@ -109,8 +109,10 @@ func admitOne(spares string) func(*Call) (tenancy.TenantRef, error) {
 // listTenants lists the tenants the caller may see: exact for any number of
 // memberships, because the database selects them.
 func listTenants(ctx context.Context, c *Call) (any, error) {
-	l := listing[tenancy.Tenant]{table: tenancy.Tenants, key: "tenants", order: tenants.Order, sort: tenants.Sort, form: envelope,
-		answers: func(ctx context.Context, rows []tenancy.Tenant) ([]object, error) { return tenants.views(ctx, c, rows) }}
+	l := listing[tenancy.Tenant]{
+		table: tenancy.Tenants, key: "tenants", order: tenants.Order, sort: tenants.Sort, form: envelope,
+		answers: func(ctx context.Context, rows []tenancy.Tenant) ([]object, error) { return tenants.views(ctx, c, rows) },
+	}
 	if !c.visible.All {
 		l.filter.and(`organization_id <> '' AND organization_id IN (SELECT org_id FROM members
 			WHERE tenant_id = tenants.tenant_id AND user_id = ?)`, c.visible.OnlySubject)

@@ -22,8 +22,10 @@ func TestTenants(t *testing.T) {
 		{name: "TT34 admin", host: cpHost, token: admin(), path: "/tenants?include_totals=true", status: 200, holds: `"total":3`},
 		{name: "TT34 machine", host: cpHost, token: machine("control_plane", "read:tenants"), path: "/tenants", status: 200, holds: "widgets"},
 		{name: "TT35", host: cpHost, token: fewScopes, path: "/tenants", status: 403, code: "insufficient_scope"},
-		{name: "C9.20 org-scoped admin:organizations", host: cpHost, token: k.in("acme", person(ann, "admin:organizations")), path: "/tenants",
-			status: 200, holds: "acme", lacks: "widgets"},
+		{
+			name: "C9.20 org-scoped admin:organizations", host: cpHost, token: k.in("acme", person(ann, "admin:organizations")), path: "/tenants",
+			status: 200, holds: "acme", lacks: "widgets",
+		},
 		{name: "order is id", host: cpHost, token: admin(), path: "/tenants", status: 200, check: func(t *testing.T, a answered) {
 			if a.text("tenants", 0, "id") != "acme" || a.text("tenants", 2, "id") != "widgets" {
 				t.Errorf("order: %s", a.Body)
@@ -38,49 +40,77 @@ func TestTenants(t *testing.T) {
 		{name: "C5.22 member", host: cpHost, token: person(ann), path: "/tenants/acme", status: 200},
 		{name: "C5.22 other", host: cpHost, token: person(ann), path: "/tenants/widgets", status: 403, says: "Access denied to this tenant"},
 		{name: "C5.22 unknown", host: cpHost, token: person(ann), path: "/tenants/ghost", status: 403, says: "Access denied to this tenant"},
-		{name: "TT38", host: cpHost, token: org, method: "POST", path: "/tenants", body: newTenant, status: 403,
-			says: "Tenants can only be created with a control-plane token without organization"},
+		{
+			name: "TT38", host: cpHost, token: org, method: "POST", path: "/tenants", body: newTenant, status: 403,
+			says: "Tenants can only be created with a control-plane token without organization",
+		},
 		{name: "C9.10 org token on the registry's children", host: cpHost, token: org, path: "/sync/status", status: 403},
-		{name: "TT37", host: cpHost, token: person(ann, "create:tenants"), method: "POST", path: "/tenants", body: newTenant, status: 201,
+		{
+			name: "TT37", host: cpHost, token: person(ann, "create:tenants"), method: "POST", path: "/tenants", body: newTenant, status: 201,
 			holds: `"state":"active"`, check: func(t *testing.T, a answered) {
 				if a.Header().Get("Location") != "/api/v2/tenants/beta" {
 					t.Errorf("Location %q", a.Header().Get("Location"))
 				}
-			}},
+			},
+		},
 		{name: "creator is a member", host: cpHost, token: person(ann), path: "/tenants", status: 200, holds: `"id":"beta"`},
-		{name: "SC-100 again", host: cpHost, token: person(ann, "create:tenants"), method: "POST", path: "/tenants", body: newTenant, status: 409,
-			code: "tenant_conflict", says: "Tenant with ID 'beta' already exists"},
-		{name: "SC-100 no name", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "gamma"}, status: 400,
-			says: "Payload validation error: 'Missing required property: friendly_name'"},
-		{name: "SC-100 reserved", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "www", "friendly_name": "x"},
-			status: 400, says: "Tenant id 'www' is reserved"},
-		{name: "SC-100 grammar", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "Bad_Id", "friendly_name": "x"},
-			status: 400, code: "invalid_body"},
-		{name: "setting that is invalid", host: cpHost, token: admin(), method: "POST", path: "/tenants",
-			body: map[string]any{"id": "gamma", "friendly_name": "x", "session_lifetime": "long"}, status: 400, code: "invalid_body"},
-		{name: "C9.25 state", host: cpHost, token: admin(), method: "POST", path: "/tenants",
+		{
+			name: "SC-100 again", host: cpHost, token: person(ann, "create:tenants"), method: "POST", path: "/tenants", body: newTenant, status: 409,
+			code: "tenant_conflict", says: "Tenant with ID 'beta' already exists",
+		},
+		{
+			name: "SC-100 no name", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "gamma"}, status: 400,
+			says: "Payload validation error: 'Missing required property: friendly_name'",
+		},
+		{
+			name: "SC-100 reserved", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "www", "friendly_name": "x"},
+			status: 400, says: "Tenant id 'www' is reserved",
+		},
+		{
+			name: "SC-100 grammar", host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "Bad_Id", "friendly_name": "x"},
+			status: 400, code: "invalid_body",
+		},
+		{
+			name: "setting that is invalid", host: cpHost, token: admin(), method: "POST", path: "/tenants",
+			body: map[string]any{"id": "gamma", "friendly_name": "x", "session_lifetime": "long"}, status: 400, code: "invalid_body",
+		},
+		{
+			name: "C9.25 state", host: cpHost, token: admin(), method: "POST", path: "/tenants",
 			body: map[string]any{"id": "gamma", "friendly_name": "x", "state": "active"}, status: 400,
-			says: "Payload validation error: 'Additional properties not allowed: state'"},
-		{name: "id is generated", host: cpHost, token: machine("control_plane", "create:tenants"), method: "POST", path: "/tenants",
+			says: "Payload validation error: 'Additional properties not allowed: state'",
+		},
+		{
+			name: "id is generated", host: cpHost, token: machine("control_plane", "create:tenants"), method: "POST", path: "/tenants",
 			body: map[string]any{"friendly_name": "Generated", "support_email": "a@b.test"}, status: 201, check: func(t *testing.T, a answered) {
 				if len(a.text("id")) != 12 {
 					t.Errorf("id %q", a.text("id"))
 				}
-			}},
-		{name: "rename", host: cpHost, token: k.in("acme", person(ann)), method: "PATCH", path: "/tenants/acme",
-			body: map[string]any{"friendly_name": "Acme Inc", "metadata": map[string]any{"plan": "pro"}}, status: 200, holds: `"friendly_name":"Acme Inc"`},
+			},
+		},
+		{
+			name: "rename", host: cpHost, token: k.in("acme", person(ann)), method: "PATCH", path: "/tenants/acme",
+			body: map[string]any{"friendly_name": "Acme Inc", "metadata": map[string]any{"plan": "pro"}}, status: 200, holds: `"friendly_name":"Acme Inc"`,
+		},
 		{name: "display name follows (C8.10)", host: cpHost, token: admin(), path: "/organizations/acme", status: 200, holds: `"display_name":"Acme Inc"`},
-		{name: "inheritance is the platform's", host: cpHost, token: k.in("acme", person(ann)), method: "PATCH", path: "/tenants/acme",
-			body: map[string]any{"inheritance": map[string]any{"mode": "none"}}, status: 403, code: "insufficient_scope"},
-		{name: "inheritance", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme",
-			body: map[string]any{"inheritance": map[string]any{"mode": "none"}}, status: 200, holds: `"mode":"none"`},
-		{name: "inheritance that is invalid", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme",
-			body: map[string]any{"inheritance": map[string]any{"mode": "some"}}, status: 400},
+		{
+			name: "inheritance is the platform's", host: cpHost, token: k.in("acme", person(ann)), method: "PATCH", path: "/tenants/acme",
+			body: map[string]any{"inheritance": map[string]any{"mode": "none"}}, status: 403, code: "insufficient_scope",
+		},
+		{
+			name: "inheritance", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme",
+			body: map[string]any{"inheritance": map[string]any{"mode": "none"}}, status: 200, holds: `"mode":"none"`,
+		},
+		{
+			name: "inheritance that is invalid", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme",
+			body: map[string]any{"inheritance": map[string]any{"mode": "some"}}, status: 400,
+		},
 		{name: "C9.25 id", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme", body: map[string]any{"id": "other"}, status: 400},
 		{name: "TT39 other", host: cpHost, token: deletes, method: "DELETE", path: "/tenants/widgets", status: 403, says: "Access denied to this tenant"},
 		{name: "TT39 ghost", host: cpHost, token: deletes, method: "DELETE", path: "/tenants/ghost", status: 403, says: "Access denied to this tenant"},
-		{name: "TT40 control plane", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/control_plane", status: 403,
-			says: "Cannot delete the control plane"},
+		{
+			name: "TT40 control plane", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/control_plane", status: 403,
+			says: "Cannot delete the control plane",
+		},
 		{name: "TT40 ghost", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/ghost", status: 404, says: "Tenant not found"},
 		{name: "TT39 own", host: cpHost, token: deletes, method: "DELETE", path: "/tenants/acme", status: 204},
 		{name: "gone", host: cpHost, token: admin(), path: "/tenants/acme", status: 404, says: "Tenant not found"},
@@ -93,12 +123,14 @@ func TestTenants(t *testing.T) {
 func TestTenantsReadModifyWrite(t *testing.T) {
 	k := newAccessKit(t)
 	read := k.do("GET", cpHost, "/tenants/acme", admin().token(), nil)
-	k.play(scenario{host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme", body: read.Body.String(), status: 200,
+	k.play(scenario{
+		host: cpHost, token: admin(), method: "PATCH", path: "/tenants/acme", body: read.Body.String(), status: 200,
 		check: func(t *testing.T, a answered) {
 			if a.Body.String() != read.Body.String() || a.Header().Get("ETag") != read.Header().Get("ETag") {
 				t.Errorf("changed\n from %s\n to   %s", read.Body, a.Body)
 			}
-		}})
+		},
+	})
 }
 
 // TestManyMemberships holds that the list of a person's tenants is complete and
@@ -108,8 +140,10 @@ func TestManyMemberships(t *testing.T) {
 	k.inside("control_plane", func(ctx context.Context) {
 		for i := range 150 {
 			id := "t" + strings.Repeat("0", 3-len(itoa(i))) + itoa(i)
-			k.must(tenancy.Commit(ctx, tenancy.Tenants.Insert(ctx, &tenancy.Tenant{Row: tenancy.Row{ID: id}, FriendlyName: id,
-				State: tenancy.StateActive, OrganizationID: "org_" + id}), tenancy.Members.Insert(ctx, tenancy.NewMember("org_"+id, ann))))
+			k.must(tenancy.Commit(ctx, tenancy.Tenants.Insert(ctx, &tenancy.Tenant{
+				Row: tenancy.Row{ID: id}, FriendlyName: id,
+				State: tenancy.StateActive, OrganizationID: "org_" + id,
+			}), tenancy.Members.Insert(ctx, tenancy.NewMember("org_"+id, ann))))
 		}
 	})
 	seen := map[string]int{}

@@ -80,8 +80,10 @@ func createTenant(ctx context.Context, c *Call) (any, error) {
 func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 	var own document
 	settings := map[string]json.RawMessage{}
-	wish := &tenancy.NewTenant{CreatedBy: c.credential.Subject, CreatorIsUser: c.credential.User,
-		CreatorIsPlatformAdmin: c.credential.PlatformAdmin(c.request.ControlPlane)}
+	wish := &tenancy.NewTenant{
+		CreatedBy: c.credential.Subject, CreatorIsUser: c.credential.User,
+		CreatorIsPlatformAdmin: c.credential.PlatformAdmin(c.request.ControlPlane),
+	}
 	for _, p := range doc {
 		m, known := tenants.Members[p.name]
 		switch {

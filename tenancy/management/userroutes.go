@@ -208,10 +208,12 @@ func userOrganizations(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing[tenancy.Member]{table: tenancy.Members, key: "organizations",
+	l := listing[tenancy.Member]{
+		table: tenancy.Members, key: "organizations",
 		answers: func(ctx context.Context, rows []tenancy.Member) ([]object, error) {
 			return linked(ctx, c, organizations, rows, func(m *tenancy.Member) string { return m.OrgID })
-		}}
+		},
+	}
 	l.filter.and("user_id = ?", u.ID)
 	return l.answer(ctx, c)
 }

@@ -55,8 +55,10 @@ var users = &Resource[tenancy.User]{
 		for i := range rows {
 			provider, id, _ := strings.Cut(rows[i].ID, "|")
 			answers[i].set("connection", rows[i].Connection)
-			answers[i].set("identities", []map[string]any{{"provider": provider, "user_id": id,
-				"connection": rows[i].Connection, "isSocial": !isOwnProvider(provider)}})
+			answers[i].set("identities", []map[string]any{{
+				"provider": provider, "user_id": id,
+				"connection": rows[i].Connection, "isSocial": !isOwnProvider(provider),
+			}})
 		}
 		return nil
 	},

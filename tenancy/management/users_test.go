@@ -25,7 +25,8 @@ func TestUsers(t *testing.T) {
 		}
 	}
 	k.run([]scenario{
-		{name: "created", token: own, method: "POST", path: "/users", body: `{"connection":"db","user_id":"mine","email":"New@Acme.Test","password":"Pass-w0rd-123","username":"Neo"}`, status: 201,
+		{
+			name: "created", token: own, method: "POST", path: "/users", body: `{"connection":"db","user_id":"mine","email":"New@Acme.Test","password":"Pass-w0rd-123","username":"Neo"}`, status: 201,
 			lacks: "Pass-w0rd", check: func(t *testing.T, a answered) {
 				for member, want := range map[string]string{"user_id": "auth0|mine", "email": "new@acme.test", "username": "neo", "name": "new@acme.test", "nickname": "new"} {
 					if a.text(member) != want {
@@ -40,9 +41,12 @@ func TestUsers(t *testing.T) {
 						t.Errorf("password: %v", err)
 					}
 				})
-			}},
-		{name: "weak password", token: own, method: "POST", path: "/users", body: `{"connection":"db","email":"w@acme.test","password":"weak"}`, status: 400,
-			says: "PasswordStrengthError: Password is too weak"},
+			},
+		},
+		{
+			name: "weak password", token: own, method: "POST", path: "/users", body: `{"connection":"db","email":"w@acme.test","password":"weak"}`, status: 400,
+			says: "PasswordStrengthError: Password is too weak",
+		},
 		{name: "which made nobody", token: own, path: "/users-by-email?email=w@acme.test", status: 200, holds: "[]"},
 		{name: "unknown connection", token: own, method: "POST", path: "/users", body: `{"connection":"nope","email":"w@acme.test"}`, status: 400, code: "inexistent_connection"},
 		{name: "no connection", token: own, method: "POST", path: "/users", body: `{"email":"w@acme.test"}`, status: 400},
@@ -51,13 +55,17 @@ func TestUsers(t *testing.T) {
 		{name: "imported hash", token: own, method: "POST", path: "/users", body: `{"connection":"db","email":"h@acme.test","password_hash":"plain"}`, status: 400},
 		{name: "by e-mail in any case", token: own, path: "/users-by-email?email=SAME%40acme.TEST", status: 200, holds: `"user_id":"auth0|same"`},
 		{name: "metadata merges", token: own, method: "PATCH", path: user, body: `{"user_metadata":{"a":{"x":1},"b":2}}`, status: 200},
-		{name: "metadata loses a key", token: own, method: "PATCH", path: user, body: `{"user_metadata":{"a":null,"c":[1]}}`, status: 200, holds: `"user_metadata":{"b":2,"c":[1]}`,
-			check: alive(true)},
+		{
+			name: "metadata loses a key", token: own, method: "PATCH", path: user, body: `{"user_metadata":{"a":null,"c":[1]}}`, status: 200, holds: `"user_metadata":{"b":2,"c":[1]}`,
+			check: alive(true),
+		},
 		{name: "permissions", token: own, method: "POST", path: user + "/permissions", body: permission, status: 201, holds: "{}"},
 		{name: "roles", token: own, method: "POST", path: user + "/roles", body: map[string]any{"roles": []string{sameRole}}, status: 204},
 		{name: "role's permissions", token: own, method: "POST", path: "/roles/" + sameRole + "/permissions", body: permission, status: 201},
-		{name: "permissions with sources", token: own, path: user + "/permissions?include_totals=true", status: 200,
-			holds: `"sources":[{"source_id":"","source_name":"","source_type":"DIRECT"},{"source_id":"rol_same","source_name":"Same of acme","source_type":"ROLE"}]`},
+		{
+			name: "permissions with sources", token: own, path: user + "/permissions?include_totals=true", status: 200,
+			holds: `"sources":[{"source_id":"","source_name":"","source_type":"DIRECT"},{"source_id":"rol_same","source_name":"Same of acme","source_type":"ROLE"}]`,
+		},
 		{name: "permission removed", token: own, method: "DELETE", path: user + "/permissions", body: permission, status: 204},
 		{name: "role removed", token: own, method: "DELETE", path: user + "/roles", body: map[string]any{"roles": []string{sameRole}}, status: 204},
 		{name: "no permissions", token: own, path: user + "/permissions", status: 200, holds: "[]"},
@@ -132,9 +140,11 @@ func TestUserSearch(t *testing.T) {
 			}
 		})
 	}
-	for _, q := range []string{"jane", "email:", `email:"x`, "(email:x", "email:x)", "email:a*b", "password:x", "tenant_id:widgets", "email:x OR",
+	for _, q := range []string{
+		"jane", "email:", `email:"x`, "(email:x", "email:x)", "email:a*b", "password:x", "tenant_id:widgets", "email:x OR",
 		"email:x email:y", "AND email:x", "logins_count:x", "blocked:maybe", "email:[a b]", "email:/x/ AND", "hash:x", `email:x"`, "email:x~", strings.Repeat("NOT (", 30) + "email:x",
-		strings.Repeat("email:x OR ", 30) + "email:x"} {
+		strings.Repeat("email:x OR ", 30) + "email:x",
+	} {
 		t.Run("refused "+q, func(t *testing.T) {
 			inner := k.with(t)
 			inner.play(scenario{token: machine("acme"), path: "/users?q=" + url.QueryEscape(q), status: 400, code: "invalid_query_string"})

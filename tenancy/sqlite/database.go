@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -16,7 +17,8 @@ type database struct {
 	path string
 	db   *sql.DB
 
-	reads sync.Map // query -> *sql.Stmt
+	reads    sync.Map // query -> *sql.Stmt
+	prepares atomic.Int64
 
 	mu      sync.Mutex
 	queue   []*job
@@ -36,8 +38,9 @@ type job struct {
 }
 
 const (
-	groupLimit = 64  // batches in one commit
-	queueLimit = 512 // batches waiting; more are refused
+	groupLimit    = 64  // batches in one commit
+	queueLimit    = 512 // batches waiting; more are refused
+	preparedLimit = 500 // queries kept prepared
 )
 
 func newDatabase(db *sql.DB, path string) *database { return &database{path: path, db: db} }
@@ -49,13 +52,23 @@ func (d *database) QueryContext(ctx context.Context, query string, args ...any) 
 	if err != nil {
 		return nil, err
 	}
-	rows, err := stmt.QueryContext(ctx, args...)
+	var rows *sql.Rows
+	if stmt != nil {
+		rows, err = stmt.QueryContext(ctx, args...)
+	} else {
+		rows, err = d.db.QueryContext(ctx, query, args...)
+	}
 	return rows, translate(d.path, err)
 }
 
+// prepared returns the query's prepared statement, or nil once there are many:
+// searches are put together from what people ask and have endless forms.
 func (d *database) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
 	if stmt, ok := d.reads.Load(query); ok {
 		return stmt.(*sql.Stmt), nil
+	}
+	if d.prepares.Load() >= preparedLimit {
+		return nil, nil
 	}
 	stmt, err := d.db.PrepareContext(ctx, query)
 	if err != nil {
@@ -65,6 +78,7 @@ func (d *database) prepared(ctx context.Context, query string) (*sql.Stmt, error
 		_ = stmt.Close()
 		return first.(*sql.Stmt), nil
 	}
+	d.prepares.Add(1)
 	return stmt, nil
 }
 

@@ -20,8 +20,8 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// Provider makes and opens SQLite files. Its zero value with Dir set is ready;
-// it must not be copied. Nothing is written before the first Create.
+// Provider makes and opens SQLite files. Its zero value with Dir set is ready.
+// Nothing is written before the first Create.
 type Provider struct {
 	// Dir is the directory of the files, one "<tenant>.db" each. It is made
 	// when the first database is.
@@ -30,8 +30,6 @@ type Provider struct {
 	// Readers is how many queries may run at a time in one tenant's database,
 	// beside the one writer. Default 3.
 	Readers int
-
-	template template
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -75,7 +73,7 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return tenancy.Unavailable(err, "make the data directory writable for this process, or name another with \"data\"")
 	}
-	content, err := p.template.content(ctx)
+	content, err := emptyDatabase(ctx)
 	if err != nil {
 		return err
 	}

@@ -21,18 +21,26 @@ import (
 const applicationID = 0x47617465
 
 // template is an empty database with the current schema, made once a process.
-// Copying it makes a tenant several times faster than running the migrations,
-// and leaves the page size at 1 KiB, which makes an empty tenant a quarter of
-// what it would be otherwise.
-type template struct {
-	once  sync.Once
+var template struct {
+	mu    sync.Mutex
 	bytes []byte
-	err   error
 }
 
-func (t *template) content(ctx context.Context) ([]byte, error) {
-	t.once.Do(func() { t.bytes, t.err = buildTemplate(context.WithoutCancel(ctx)) })
-	return t.bytes, t.err
+// emptyDatabase returns the content of a new tenant's file. Copying it makes a
+// tenant several times faster than running the migrations, and leaves the page
+// size at 1 KiB, which makes an empty tenant a quarter of what it would be
+// otherwise. A failure is not remembered: the disk may have room again.
+func emptyDatabase(ctx context.Context) ([]byte, error) {
+	template.mu.Lock()
+	defer template.mu.Unlock()
+	if template.bytes == nil {
+		content, err := buildTemplate(context.WithoutCancel(ctx))
+		if err != nil {
+			return nil, err
+		}
+		template.bytes = content
+	}
+	return template.bytes, nil
 }
 
 func buildTemplate(ctx context.Context) (content []byte, err error) {
