@@ -112,12 +112,16 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 }
 
 var (
-	scopesSupported = []string{"openid", "profile", "offline_access", "name", "given_name", "family_name", "nickname",
-		"email", "email_verified", "picture", "created_at", "identities", "phone", "address"}
+	scopesSupported = []string{
+		"openid", "profile", "offline_access", "name", "given_name", "family_name", "nickname",
+		"email", "email_verified", "picture", "created_at", "identities", "phone", "address",
+	}
 
 	responseTypesSupported = []string{"code"}
 
-	claimsSupported = []string{"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash",
+	claimsSupported = []string{
+		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash",
 		"name", "given_name", "family_name", "nickname", "preferred_username", "picture", "updated_at",
-		"email", "email_verified", "phone_number", "phone_number_verified", "org_id", "org_name"}
+		"email", "email_verified", "phone_number", "phone_number_verified", "org_id", "org_name",
+	}
 )

@@ -110,8 +110,10 @@ func (p *reply) refused(status int, code, description string) *reply {
 // machineToken asks for a program's own token, of the machine client.
 func (f *fixture) machineToken(tenant string, pairs ...string) *reply {
 	f.t.Helper()
-	return f.token(tenant, append([]string{"grant_type", grantClientCredentials, "client_id", m2mID, "client_secret", m2mSecret,
-		"audience", orders}, pairs...)...)
+	return f.token(tenant, append([]string{
+		"grant_type", grantClientCredentials, "client_id", m2mID, "client_secret", m2mSecret,
+		"audience", orders,
+	}, pairs...)...)
 }
 
 // authorization is what a test's code is for. The zero value is ada at the single
@@ -142,9 +144,13 @@ func (f *fixture) code(tenant string, c codeFor) string {
 	f.must(err)
 	allowance, err := f.server.allowUser(ctx, Ask{Client: client, User: user, Audience: c.audience, Scopes: scopes, Organization: c.org})
 	f.must(err)
-	g := codeGrant{Client: client, User: user, Allowance: allowance, Requested: scopes, RedirectURI: callback, Nonce: "n-1",
-		Challenge: challenge, Session: &tenancy.Session{Row: tenancy.Row{ID: "ses_1"}, UserID: user.ID,
-			Connection: connectionName, AuthenticatedAt: tenancy.At(f.clock.now()), Methods: []tenancy.AuthMethod{{Name: "pwd"}}}}
+	g := codeGrant{
+		Client: client, User: user, Allowance: allowance, Requested: scopes, RedirectURI: callback, Nonce: "n-1",
+		Challenge: challenge, Session: &tenancy.Session{
+			Row: tenancy.Row{ID: "ses_1"}, UserID: user.ID,
+			Connection: connectionName, AuthenticatedAt: tenancy.At(f.clock.now()), Methods: []tenancy.AuthMethod{{Name: "pwd"}},
+		},
+	}
 	if c.alter != nil {
 		c.alter(&g)
 	}
@@ -156,8 +162,10 @@ func (f *fixture) code(tenant string, c codeFor) string {
 // redeem exchanges a code of the single page application.
 func (f *fixture) redeem(tenant, code string, pairs ...string) *reply {
 	f.t.Helper()
-	return f.token(tenant, append([]string{"grant_type", grantAuthorizationCode, "client_id", spaID, "code", code,
-		"redirect_uri", callback, "code_verifier", verifier}, pairs...)...)
+	return f.token(tenant, append([]string{
+		"grant_type", grantAuthorizationCode, "client_id", spaID, "code", code,
+		"redirect_uri", callback, "code_verifier", verifier,
+	}, pairs...)...)
 }
 
 // refresh uses a refresh token of the single page application.

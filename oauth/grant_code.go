@@ -51,8 +51,10 @@ func (x *exchange) decideCode(ctx context.Context) error {
 	if err := x.sameOrganization(ctx); err != nil {
 		return err
 	}
-	return x.decideUser(ctx, errInvalidCode(), Ask{Audience: x.grant.Audience, Scopes: strings.Fields(x.grant.Scope),
-		Organization: x.grant.OrgID})
+	return x.decideUser(ctx, errInvalidCode(), Ask{
+		Audience: x.grant.Audience, Scopes: strings.Fields(x.grant.Scope),
+		Organization: x.grant.OrgID,
+	})
 }
 
 // sameOrganization refuses an organization parameter that is not the code's

@@ -41,8 +41,10 @@ func (h machineHandler) PopulateTokenEndpointResponse(ctx context.Context, r fos
 
 // decideMachine decides what a program's own token may say.
 func (x *exchange) decideMachine(ctx context.Context) (err error) {
-	x.allowance, err = x.server.allowClient(ctx, machineAsk{Client: x.client.Client, Audience: x.request.get("audience"),
-		Scope: x.request.get("scope"), Organization: x.request.get("organization")})
+	x.allowance, err = x.server.allowClient(ctx, machineAsk{
+		Client: x.client.Client, Audience: x.request.get("audience"),
+		Scope: x.request.get("scope"), Organization: x.request.get("organization"),
+	})
 	return err
 }
 

@@ -71,8 +71,10 @@ func (x *exchange) load(ctx context.Context, kind tenancy.GrantKind, hash string
 		return err
 	}
 	x.grant, x.data = g, data
-	x.view = &fosite.Request{ID: g.Family, Client: x.client, Session: newSession(x), RequestedAt: g.CreatedAt.Time(),
-		Form: data.form(), RequestedScope: strings.Fields(g.Scope), GrantedScope: strings.Fields(g.Scope)}
+	x.view = &fosite.Request{
+		ID: g.Family, Client: x.client, Session: newSession(x), RequestedAt: g.CreatedAt.Time(),
+		Form: data.form(), RequestedScope: strings.Fields(g.Scope), GrantedScope: strings.Fields(g.Scope),
+	}
 	return nil
 }
 

@@ -117,8 +117,10 @@ func (k *Keyring) newKey(ctx context.Context, alg string, use tenancy.KeyUse) (*
 	if err != nil {
 		return nil, err
 	}
-	key := &tenancy.SigningKey{Row: tenancy.Row{ID: m.kid}, Alg: alg, Use: use,
-		Private: m.private, Public: m.public, Certificate: m.certificate}
+	key := &tenancy.SigningKey{
+		Row: tenancy.Row{ID: m.kid}, Alg: alg, Use: use,
+		Private: m.private, Public: m.public, Certificate: m.certificate,
+	}
 	if use == tenancy.KeyCurrent {
 		key.CurrentAt = tenancy.At(k.now())
 	}
@@ -187,7 +189,8 @@ func (k *Keyring) RotateDue(ctx context.Context) error {
 		return nil
 	}
 	rows, err := tenancy.SigningKeys.Find(ctx, tenancy.Filter{
-		Where: "use_state = ? AND revoked_at = 0 AND current_at < ?", Args: []any{tenancy.KeyCurrent, now.Add(-every)}})
+		Where: "use_state = ? AND revoked_at = 0 AND current_at < ?", Args: []any{tenancy.KeyCurrent, now.Add(-every)},
+	})
 	if err != nil {
 		return err
 	}

@@ -114,8 +114,10 @@ func (s *keySet) add(row *tenancy.SigningKey) error {
 	if !ok {
 		return fmt.Errorf("%T cannot sign", private)
 	}
-	key := &signingKey{kid: row.ID, alg: row.Alg, method: a.method, private: private, public: signer.Public(),
-		headers: make(map[tokenType]string), expires: row.ExpiresAt}
+	key := &signingKey{
+		kid: row.ID, alg: row.Alg, method: a.method, private: private, public: signer.Public(),
+		headers: make(map[tokenType]string), expires: row.ExpiresAt,
+	}
 	for _, typ := range []tokenType{typeJWT, typeAccessToken, typeLogoutToken} {
 		header, err := json.Marshal(tokenHeader{Alg: row.Alg, Kid: row.ID, Typ: string(typ)})
 		if err != nil {

@@ -24,8 +24,10 @@ func TestMachineToken(t *testing.T) { // C2.8, C2.34, C4.35, SC-026, SC-027
 		t.Errorf("answer %v", answer.json)
 	}
 	claims := answer.claims("access_token")
-	for name, want := range map[string]any{"iss": issuerOf("acme"), "sub": m2mID + "@clients", "aud": orders, "azp": m2mID, "client_id": m2mID,
-		"gty": "client-credentials", "tenant_id": "acme", "scope": "read:orders write:orders", "sid": nil, "auth_time": nil, "org_id": nil, "org_name": nil} {
+	for name, want := range map[string]any{
+		"iss": issuerOf("acme"), "sub": m2mID + "@clients", "aud": orders, "azp": m2mID, "client_id": m2mID,
+		"gty": "client-credentials", "tenant_id": "acme", "scope": "read:orders write:orders", "sid": nil, "auth_time": nil, "org_id": nil, "org_name": nil,
+	} {
 		if claims[name] != want {
 			t.Errorf("%s: got %v, want %v", name, claims[name], want)
 		}
@@ -53,12 +55,20 @@ func TestMachineRefusals(t *testing.T) { // C2.31 to C2.35, C2.46 to C2.49
 	}{
 		{"C2.31", []string{"audience", "-"}, nil, 400, "invalid_request", "audience is required"},
 		{"C2.32", []string{"audience", "https://no.example/"}, nil, 403, "access_denied", "Service not enabled within domain: https://no.example/"},
-		{"C2.33", []string{"audience", catalog}, nil, 403, "access_denied",
-			`Client is not authorized to access "` + catalog + `". You need to create a "client-grant" associated to this API.`},
+		{
+			"C2.33",
+			[]string{"audience", catalog},
+			nil, 403, "access_denied",
+			`Client is not authorized to access "` + catalog + `". You need to create a "client-grant" associated to this API.`,
+		},
 		{"C2.35", []string{"scope", "read:orders audit:orders x"}, nil, 403, "access_denied", "Client has not been granted scopes: audit:orders, x"},
 		{"C2.35 OIDC scopes included", []string{"scope", "openid"}, nil, 403, "access_denied", "Client has not been granted scopes: openid"},
-		{"C2.17 undefined though granted", []string{"scope", "old:orders"}, func(g *tenancy.ClientGrant) { g.Scope = append(g.Scope, "old:orders") },
-			403, "access_denied", "Client has not been granted scopes: old:orders"},
+		{
+			"C2.17 undefined though granted",
+			[]string{"scope", "old:orders"},
+			func(g *tenancy.ClientGrant) { g.Scope = append(g.Scope, "old:orders") },
+			403, "access_denied", "Client has not been granted scopes: old:orders",
+		},
 		{"scope syntax", []string{"scope", "read:orders\x01"}, nil, 400, "invalid_scope", "Invalid scope"},
 		{"C2.46", []string{"organization", "org_9"}, nil, 400, "invalid_request", "parameter organization is invalid"},
 		{"C2.47", []string{"organization", "org_1"}, func(g *tenancy.ClientGrant) { g.OrganizationUsage = "" }, 403, "access_denied", "Client grant does not allow organizations"},
@@ -94,8 +104,10 @@ func TestMachineOrganizations(t *testing.T) { // C2.45 to C2.50, C9.23, SC-029
 	}
 	f.machineToken("acme", "organization", "org_2").refused(403, "access_denied", "Client is not authorized to access organization org_2")
 	f.add("acme", func(ctx context.Context) tenancy.Stmt {
-		return tenancy.GrantOrganizations.Insert(ctx, &tenancy.GrantOrganization{Row: tenancy.Row{ID: tenancy.Join("cgr_1", "org_2")},
-			GrantID: "cgr_1", OrganizationID: "org_2"})
+		return tenancy.GrantOrganizations.Insert(ctx, &tenancy.GrantOrganization{
+			Row:     tenancy.Row{ID: tenancy.Join("cgr_1", "org_2")},
+			GrantID: "cgr_1", OrganizationID: "org_2",
+		})
 	})
 	if got := org(f.machineToken("acme", "organization", "org_2")); got != "org_2" { // at once: what is remembered is forgotten
 		t.Errorf("associated: %v", got)
@@ -132,8 +144,10 @@ func TestMachineManagementAudience(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.add("acme", func(ctx context.Context) tenancy.Stmt {
-		return tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{Row: tenancy.Row{ID: "cgr_2"}, ClientID: m2mID,
-			Audience: tenancy.ManagementAudience, Scope: []string{"read:users", "admin:organizations"}})
+		return tenancy.ClientGrants.Insert(ctx, &tenancy.ClientGrant{
+			Row: tenancy.Row{ID: "cgr_2"}, ClientID: m2mID,
+			Audience: tenancy.ManagementAudience, Scope: []string{"read:users", "admin:organizations"},
+		})
 	})
 	spelling := issuerOf("acme") + "api/v2/"
 	for range 2 {

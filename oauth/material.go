@@ -119,8 +119,10 @@ func selfSigned(key crypto.Signer, kid string) (string, error) {
 		return "", err
 	}
 	now := time.Now()
-	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{CommonName: kid},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certificateLifetime), KeyUsage: x509.KeyUsageDigitalSignature}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: kid},
+		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(certificateLifetime), KeyUsage: x509.KeyUsageDigitalSignature,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		return "", fmt.Errorf("self-signing: %w", err)

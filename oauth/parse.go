@@ -76,8 +76,10 @@ func parseMachineRequest(r *http.Request) (*tokenRequest, error) {
 
 // inBodyOnly are the parameters that must not be in a URL, where logs and
 // histories keep them (RFC 6749 section 2.3.1, RFC 9700 section 4.3).
-var inBodyOnly = []string{"client_secret", "client_assertion", "code", "code_verifier", "refresh_token",
-	"password", "token", "device_code", "subject_token", "actor_token"}
+var inBodyOnly = []string{
+	"client_secret", "client_assertion", "code", "code_verifier", "refresh_token",
+	"password", "token", "device_code", "subject_token", "actor_token",
+}
 
 func refuseQuery(query string) error {
 	if query == "" {
@@ -177,9 +179,11 @@ func printable(name string) string { return descriptionText(truncate(name, 100))
 // are not ours, so whatever they are is ignored (contract C0.9).
 var textParameters = func() map[string]bool {
 	m := make(map[string]bool)
-	for _, name := range append([]string{"grant_type", "client_id", "client_assertion_type", "redirect_uri", "scope",
+	for _, name := range append([]string{
+		"grant_type", "client_id", "client_assertion_type", "redirect_uri", "scope",
 		"audience", "organization", "resource", "token_type_hint", "username", "realm", "otp",
-		"subject_token_type", "actor_token_type", "requested_token_type"}, inBodyOnly...) {
+		"subject_token_type", "actor_token_type", "requested_token_type",
+	}, inBodyOnly...) {
 		m[name] = true
 	}
 	return m
@@ -226,8 +230,10 @@ func parseJSON(body string) (url.Values, error) {
 // readCredentials finds the one way in which the client says who it is. More
 // than one is refused (RFC 6749 section 2.3; contract C4.32).
 func readCredentials(r *http.Request, form url.Values) (credentials, error) {
-	c := credentials{ClientID: form.Get("client_id"), Secret: form.Get("client_secret"),
-		HasSecret: form.Has("client_secret"), Assertion: form.Get("client_assertion")}
+	c := credentials{
+		ClientID: form.Get("client_id"), Secret: form.Get("client_secret"),
+		HasSecret: form.Has("client_secret"), Assertion: form.Get("client_assertion"),
+	}
 	if c.HasSecret && c.Assertion != "" {
 		return c, errSeveralMethods()
 	}

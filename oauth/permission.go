@@ -169,8 +169,10 @@ func (s *Server) join(ctx context.Context, ask Ask, org *tenancy.Organization) (
 	case err != nil:
 		return false, err
 	default:
-		s.record(ctx, tenancy.Event{Type: "organization_member_added", ClientID: ask.Client.ID, ClientName: ask.Client.Name,
-			UserID: ask.User.ID, UserName: userName(ask.User), Connection: ask.Connection, OrgID: org.ID, OrgName: org.Name})
+		s.record(ctx, tenancy.Event{
+			Type: "organization_member_added", ClientID: ask.Client.ID, ClientName: ask.Client.Name,
+			UserID: ask.User.ID, UserName: userName(ask.User), Connection: ask.Connection, OrgID: org.ID, OrgName: org.Name,
+		})
 	}
 	return true, nil
 }
@@ -287,30 +289,4 @@ func consented(c *tenancy.Client, a *Allowance) error {
 		return nil
 	}
 	return refuse(fosite.ErrConsentRequired, "Consent required") // C3.10
-}
-
-// resolveAudience finds the resource server of an audience, the tenant's default
-// one where none is named (contract C2.22, C2.23). Without any it returns nil
-// and "".
-func resolveAudience(ctx context.Context, audience string) (*tenancy.ResourceServer, string, error) {
-	audience, err := audienceOrDefault(ctx, audience)
-	if err != nil || audience == "" {
-		return nil, "", err
-	}
-	rs, err := tenancy.CachedResourceServer(ctx, tenancy.IdentifierOf(ctx, audience))
-	if errors.Is(err, tenancy.ErrNotFound) {
-		return nil, "", refuse(fosite.ErrAccessDenied, "Service not found: %s", audience)
-	}
-	return rs, audience, err
-}
-
-func audienceOrDefault(ctx context.Context, audience string) (string, error) {
-	if audience != "" {
-		return audience, nil
-	}
-	settings, err := tenancy.EffectiveSettings(ctx)
-	if err != nil {
-		return "", err
-	}
-	return settings.String("default_audience"), nil
 }

@@ -247,8 +247,10 @@ func TestMembershipOnLogin(t *testing.T) { // C2.36, C3.2
 	t.Parallel()
 	f := newFixture(t)
 	ctx := f.in("acme")
-	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{Row: tenancy.Row{ID: tenancy.Join("org_1", "con_1")},
-		OrgID: "org_1", ConnectionID: "con_1", AssignMembership: true}))
+	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{
+		Row:   tenancy.Row{ID: tenancy.Join("org_1", "con_1")},
+		OrgID: "org_1", ConnectionID: "con_1", AssignMembership: true,
+	}))
 	ask := Ask{Organization: "org_1", Connection: connectionName}
 	refused := func(when string, ask Ask) {
 		t.Helper()
@@ -292,8 +294,10 @@ func TestConnectionServes(t *testing.T) { // C2.36, C2.37
 		}
 	}
 	serves(connectionName, true) // an organization without any takes the client's
-	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{Row: tenancy.Row{ID: tenancy.Join("org_1", "con_2")},
-		OrgID: "org_1", ConnectionID: "con_2"}))
+	f.must(tenancy.OrganizationConnections.Create(ctx, &tenancy.OrganizationConnection{
+		Row:   tenancy.Row{ID: tenancy.Join("org_1", "con_2")},
+		OrgID: "org_1", ConnectionID: "con_2",
+	}))
 	serves(connectionName, false)
 	serves(otherConnection, true)
 	serves("no such", false)

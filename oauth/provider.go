@@ -54,12 +54,16 @@ func newProvider(s *Server) *provider {
 		HMACHasher:                     func() hash.Hash { return sha512.New512_256() },
 	}}
 	st, strat := &store{}, &strategy{server: s}
-	explicit := codeHandler{&oauth2.AuthorizeExplicitGrantHandler{AccessTokenStrategy: strat, RefreshTokenStrategy: strat,
-		AuthorizeCodeStrategy: strat, CoreStorage: st, TokenRevocationStorage: st, Config: p}}
+	explicit := codeHandler{&oauth2.AuthorizeExplicitGrantHandler{
+		AccessTokenStrategy: strat, RefreshTokenStrategy: strat,
+		AuthorizeCodeStrategy: strat, CoreStorage: st, TokenRevocationStorage: st, Config: p,
+	}}
 	proof := proofHandler{&pkce.Handler{AuthorizeCodeStrategy: strat, Storage: st, Config: p}}
 	identity := &openid.IDTokenHandleHelper{IDTokenStrategy: strat}
-	explicitID := &openid.OpenIDConnectExplicitHandler{OpenIDConnectRequestStorage: st, IDTokenHandleHelper: identity,
-		OpenIDConnectRequestValidator: openid.NewOpenIDConnectRequestValidator(nil, p), Config: p}
+	explicitID := &openid.OpenIDConnectExplicitHandler{
+		OpenIDConnectRequestStorage: st, IDTokenHandleHelper: identity,
+		OpenIDConnectRequestValidator: openid.NewOpenIDConnectRequestValidator(nil, p), Config: p,
+	}
 	refresh := &oauth2.RefreshTokenGrantHandler{AccessTokenStrategy: strat, RefreshTokenStrategy: strat, TokenRevocationStorage: st, Config: p}
 	refreshID := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: identity, Config: p}
 	machine := machineHandler{strat}

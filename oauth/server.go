@@ -55,8 +55,10 @@ type Server struct {
 
 // New makes a server.
 func New(c Config) (*Server, error) {
-	s := &Server{recorder: c.Recorder, login: c.Login, now: c.Now, keys: c.Keys, issuers: c.Issuers, log: c.Log,
-		verified: newVerifiedTokens()}
+	s := &Server{
+		recorder: c.Recorder, login: c.Login, now: c.Now, keys: c.Keys, issuers: c.Issuers, log: c.Log,
+		verified: newVerifiedTokens(),
+	}
 	if s.recorder == nil {
 		s.recorder = tenancy.Recorders{}
 	}

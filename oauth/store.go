@@ -219,15 +219,22 @@ func (*store) Rollback(ctx context.Context) error {
 // What there is no row for.
 
 func (*store) CreateAccessTokenSession(context.Context, string, fosite.Requester) error { return nil }
+
 func (*store) GetAccessTokenSession(context.Context, string, fosite.Session) (fosite.Requester, error) {
 	return nil, errNoAccessTokens
 }
-func (*store) DeleteAccessTokenSession(context.Context, string) error                     { return nil }
-func (*store) DeleteRefreshTokenSession(context.Context, string) error                    { return nil }
-func (*store) CreatePKCERequestSession(context.Context, string, fosite.Requester) error   { return nil }
-func (*store) DeletePKCERequestSession(context.Context, string) error                     { return nil }
+
+func (*store) DeleteAccessTokenSession(context.Context, string) error { return nil }
+
+func (*store) DeleteRefreshTokenSession(context.Context, string) error { return nil }
+
+func (*store) CreatePKCERequestSession(context.Context, string, fosite.Requester) error { return nil }
+
+func (*store) DeletePKCERequestSession(context.Context, string) error { return nil }
+
 func (*store) CreateOpenIDConnectSession(context.Context, string, fosite.Requester) error { return nil }
-func (*store) DeleteOpenIDConnectSession(context.Context, string) error                   { return nil }
+
+func (*store) DeleteOpenIDConnectSession(context.Context, string) error { return nil }
 
 var errNoAccessTokens = errors.New("access tokens are not stored")
 

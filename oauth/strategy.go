@@ -92,8 +92,10 @@ func (*strategy) ValidateAccessToken(context.Context, fosite.Requester, string) 
 // GenerateIDToken implements openid.OpenIDConnectTokenStrategy.
 func (st *strategy) GenerateIDToken(ctx context.Context, _ time.Duration, _ fosite.Requester) (string, error) {
 	x := exchangeOf(ctx)
-	in := idInput{Client: x.client.Client, User: x.user, Allowance: x.allowance, SessionID: x.grant.SessionID,
-		AuthTime: x.data.AuthTime, Methods: x.data.Methods, ACR: x.data.ACR, AccessToken: x.accessToken}
+	in := idInput{
+		Client: x.client.Client, User: x.user, Allowance: x.allowance, SessionID: x.grant.SessionID,
+		AuthTime: x.data.AuthTime, Methods: x.data.Methods, ACR: x.data.ACR, AccessToken: x.accessToken,
+	}
 	if x.request.grant == grantAuthorizationCode { // not repeated on refresh (contract C2.13)
 		in.Nonce, in.Claims = x.data.Nonce, x.data.Claims
 	}

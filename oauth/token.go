@@ -77,8 +77,10 @@ func (x *exchange) write(w http.ResponseWriter) error {
 	b.Reset()
 	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false)
-	err := encoder.Encode(&tokenAnswer{AccessToken: x.accessToken, IDToken: x.idToken, RefreshToken: x.refreshToken,
-		TokenType: "Bearer", ExpiresIn: x.expiresIn, Scope: strings.Join(x.allowance.Scopes, " ")})
+	err := encoder.Encode(&tokenAnswer{
+		AccessToken: x.accessToken, IDToken: x.idToken, RefreshToken: x.refreshToken,
+		TokenType: "Bearer", ExpiresIn: x.expiresIn, Scope: strings.Join(x.allowance.Scopes, " "),
+	})
 	if err != nil {
 		return err
 	}

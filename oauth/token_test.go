@@ -117,16 +117,26 @@ func TestCodeRefusals(t *testing.T) {
 		{name: "verifier wrong", pairs: []string{"code_verifier", strings.Repeat("x", 43)}, status: 400, kind: "invalid_grant", text: "Failed to verify code verifier"},
 		{name: "verifier malformed", pairs: []string{"code_verifier", strings.Repeat("é", 43)}, status: 400, kind: "invalid_grant", text: "Failed to verify code verifier"},
 		{name: "challenge as verifier", pairs: []string{"code_verifier", challenge}, status: 400, kind: "invalid_grant", text: "Failed to verify code verifier"},
-		{name: "verifier without challenge", code: codeFor{client: webID, alter: func(g *codeGrant) { g.Challenge = "" }},
-			pairs: []string{"client_id", webID, "client_secret", webSecret}, status: 400, kind: "invalid_grant", text: "Failed to verify code verifier"},
-		{name: "organization differs", code: codeFor{org: "org_1"}, pairs: []string{"organization", "two"}, status: 400, kind: "invalid_request",
-			text: "Organization parameter does not match the authorization request", stillUsable: true}, // C2.38
-		{name: "organization of none", pairs: []string{"organization", "org_1"}, status: 400, kind: "invalid_request",
-			text: "Organization parameter does not match the authorization request", stillUsable: true},
-		{name: "organization unknown", code: codeFor{org: "org_1"}, pairs: []string{"organization", "org_9"}, status: 400, kind: "invalid_request",
-			text: "Organization parameter does not match the authorization request", stillUsable: true},
-		{name: "secret missing", code: codeFor{client: webID}, pairs: []string{"client_id", webID}, status: 401, kind: "invalid_client",
-			text: "Client authentication failed"}, // C9.30
+		{
+			name: "verifier without challenge", code: codeFor{client: webID, alter: func(g *codeGrant) { g.Challenge = "" }},
+			pairs: []string{"client_id", webID, "client_secret", webSecret}, status: 400, kind: "invalid_grant", text: "Failed to verify code verifier",
+		},
+		{
+			name: "organization differs", code: codeFor{org: "org_1"}, pairs: []string{"organization", "two"}, status: 400, kind: "invalid_request",
+			text: "Organization parameter does not match the authorization request", stillUsable: true,
+		}, // C2.38
+		{
+			name: "organization of none", pairs: []string{"organization", "org_1"}, status: 400, kind: "invalid_request",
+			text: "Organization parameter does not match the authorization request", stillUsable: true,
+		},
+		{
+			name: "organization unknown", code: codeFor{org: "org_1"}, pairs: []string{"organization", "org_9"}, status: 400, kind: "invalid_request",
+			text: "Organization parameter does not match the authorization request", stillUsable: true,
+		},
+		{
+			name: "secret missing", code: codeFor{client: webID}, pairs: []string{"client_id", webID}, status: 401, kind: "invalid_client",
+			text: "Client authentication failed",
+		}, // C9.30
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			f := &fixture{t: t, server: f.server, inside: f.inside, events: f.events, clock: f.clock}
@@ -170,8 +180,10 @@ func TestIssueCodeRefusesPublicClientWithoutPKCE(t *testing.T) { // C9.29
 	f.must(err)
 	user, err := tenancy.Users.Get(ctx, ada)
 	f.must(err)
-	_, err = f.server.issueCode(ctx, codeGrant{Client: client, User: user, Allowance: &Allowance{}, RedirectURI: callback,
-		Session: &tenancy.Session{Row: tenancy.Row{ID: "ses_1"}}})
+	_, err = f.server.issueCode(ctx, codeGrant{
+		Client: client, User: user, Allowance: &Allowance{}, RedirectURI: callback,
+		Session: &tenancy.Session{Row: tenancy.Row{ID: "ses_1"}},
+	})
 	if e := told(ctx, err); err == nil || e.Code != "invalid_request" {
 		t.Errorf("got %v", err)
 	}

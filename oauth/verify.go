@@ -133,8 +133,10 @@ func unexpectedIssuer(found string, issuers []string) error {
 // invalidToken is the refusal of a bearer token (RFC 6750 section 3.1; contract
 // C2.69).
 func invalidToken(message string) error {
-	return &tenancy.Error{Status: http.StatusUnauthorized, Code: "invalid_token", Message: message,
-		Header: map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`}}
+	return &tenancy.Error{
+		Status: http.StatusUnauthorized, Code: "invalid_token", Message: message,
+		Header: map[string]string{"WWW-Authenticate": `Bearer error="invalid_token"`},
+	}
 }
 
 // refuseRevoked refuses a token that was revoked, or whose family was. What is

@@ -170,8 +170,10 @@ func TestRevokedTokens(t *testing.T) { // C4.48
 func TestRevokeWholeGrant(t *testing.T) { // C4.48: flag revoke_refresh_token_grant
 	t.Parallel()
 	f := newFixture(t)
-	tokens := map[string]string{"one": f.refreshToken("acme", codeFor{}), "two": f.refreshToken("acme", codeFor{}),
-		"other audience": f.refreshToken("acme", codeFor{audience: orders}), "other user": f.refreshToken("acme", codeFor{user: bob})}
+	tokens := map[string]string{
+		"one": f.refreshToken("acme", codeFor{}), "two": f.refreshToken("acme", codeFor{}),
+		"other audience": f.refreshToken("acme", codeFor{audience: orders}), "other user": f.refreshToken("acme", codeFor{user: bob}),
+	}
 	f.setting("acme", "flags.revoke_refresh_token_grant", "true")
 	f.ask("acme", "/oauth/revoke", "client_id", spaID, "token", tokens["one"])
 	for name, token := range tokens {
@@ -204,8 +206,10 @@ func TestVerifyHint(t *testing.T) { // C3.33
 	if err != nil || claims.Subject != ada || claims.Audience[0] != spaID || claims.SessionID != "ses_1" {
 		t.Errorf("%+v, %v", claims, err)
 	}
-	for name, token := range map[string]string{"access token": answer.text("access_token"), "garbage": "x.y.z",
-		"altered": strings.TrimSuffix(answer.text("id_token"), answer.text("id_token")[len(answer.text("id_token"))-4:]) + "AAAA"} {
+	for name, token := range map[string]string{
+		"access token": answer.text("access_token"), "garbage": "x.y.z",
+		"altered": strings.TrimSuffix(answer.text("id_token"), answer.text("id_token")[len(answer.text("id_token"))-4:]) + "AAAA",
+	} {
 		if _, err := f.server.verifyHint(f.in("acme"), token); !errors.Is(err, errHint) {
 			t.Errorf("%s: %v", name, err)
 		}
