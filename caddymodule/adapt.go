@@ -87,6 +87,25 @@ func keepFilled(ctx context.Context, r *oauth.Reservoir) {
 	r.Stop()
 }
 
+// makeOwedKeys makes the keys that new tenants are owed, one tenant at a time, so
+// that most are there before anybody needs them.
+func makeOwedKeys(ctx context.Context, s *services, keys *oauth.Keyring, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case id := <-keys.Owing():
+			t, ok := s.directory.ByID(id)
+			if !ok {
+				continue // gone, or so new that it will be made when it is needed
+			}
+			if err := s.pool.Do(ctx, t, keys.AwaitOwed); err != nil && ctx.Err() == nil {
+				log.Error("signing keys could not be made; they are when they are needed", "tenant", id, "error", err)
+			}
+		}
+	}
+}
+
 // resume takes up what the end of an earlier process cut off.
 func resume(ctx context.Context, l *tenancy.Lifecycle, log *slog.Logger) {
 	if err := l.Resume(ctx); err != nil && ctx.Err() == nil {

@@ -82,6 +82,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	s.loops = []func(context.Context){
 		s.directory.Run, s.sync.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
+		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
 	}

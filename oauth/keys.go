@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -34,6 +37,10 @@ type Keyring struct {
 
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
+
+	once   sync.Once
+	owed   chan string // see Owing
+	making singleflight.Group
 }
 
 // jwksLifetime is how long clients may cache the key set (contract C4.57).
@@ -75,7 +82,8 @@ func (k *Keyring) check() error {
 }
 
 // EnsureKeys makes the keys that are missing: per algorithm a current and a next
-// one. Doing it again, or in two places at once, changes nothing.
+// one. RSA keys that the reservoir does not hold are made right after, see
+// [Keyring.Owing]. Doing it again, or in two places at once, changes nothing.
 func (k *Keyring) EnsureKeys(ctx context.Context) error {
 	for try := 0; ; try++ {
 		err := k.ensure(ctx)
@@ -91,24 +99,42 @@ func (k *Keyring) ensure(ctx context.Context) error {
 		return err
 	}
 	var stmts []tenancy.Stmt
+	owing := false
 	for _, alg := range k.algs() {
 		for _, use := range []tenancy.KeyUse{tenancy.KeyCurrent, tenancy.KeyNext} {
-			if slices.ContainsFunc(rows, func(r tenancy.SigningKey) bool { return r.Alg == alg && r.Use == use }) {
+			if !missing(rows, alg, use) {
 				continue
 			}
-			key, err := k.newKey(ctx, alg, use)
+			key, err := k.firstKey(ctx, alg, use)
 			if err != nil {
 				return err
 			}
+			owing = owing || key.Use == tenancy.KeyOwed
 			// Current keys are unique by index; next ones by this guard.
 			stmts = append(stmts, tenancy.Require(ctx, `NOT EXISTS (SELECT 1 FROM signing_keys
-				WHERE tenant_id = @tenant AND alg = ? AND use_state = ? AND revoked_at = 0)`, alg, use), tenancy.SigningKeys.Insert(ctx, key))
+				WHERE tenant_id = @tenant AND alg = ? AND (use_state = ? OR id = ?) AND revoked_at = 0)`, alg, use, owedID(alg, use)),
+				tenancy.SigningKeys.Insert(ctx, key))
 		}
 	}
 	if len(stmts) == 0 {
 		return nil
 	}
-	return tenancy.Commit(ctx, stmts...)
+	if err := tenancy.Commit(ctx, stmts...); err != nil {
+		return err
+	}
+	if owing {
+		k.noteOwing(ctx)
+	}
+	return nil
+}
+
+// firstKey makes a key, or the note that it is owed where it would take long.
+// The reservoir is for keys that sign: a next one has time.
+func (k *Keyring) firstKey(ctx context.Context, alg string, use tenancy.KeyUse) (*tenancy.SigningKey, error) {
+	if k.mayOwe(alg) && (use == tenancy.KeyNext || k.Reservoir.Ready() == 0) {
+		return newOwed(alg, use), nil
+	}
+	return k.newKey(ctx, alg, use)
 }
 
 // newKey makes a key of the algorithm.
@@ -117,6 +143,10 @@ func (k *Keyring) newKey(ctx context.Context, alg string, use tenancy.KeyUse) (*
 	if err != nil {
 		return nil, err
 	}
+	return k.row(m, alg, use), nil
+}
+
+func (k *Keyring) row(m *material, alg string, use tenancy.KeyUse) *tenancy.SigningKey {
 	key := &tenancy.SigningKey{
 		Row: tenancy.Row{ID: m.kid}, Alg: alg, Use: use,
 		Private: m.private, Public: m.public, Certificate: m.certificate,
@@ -124,7 +154,7 @@ func (k *Keyring) newKey(ctx context.Context, alg string, use tenancy.KeyUse) (*
 	if use == tenancy.KeyCurrent {
 		key.CurrentAt = tenancy.At(k.now())
 	}
-	return key, nil
+	return key
 }
 
 func (k *Keyring) material(ctx context.Context, alg string) (*material, error) {
@@ -145,7 +175,7 @@ func (k *Keyring) Rotate(ctx context.Context, alg string) (*tenancy.SigningKey, 
 	if _, ok := algorithms[alg]; !ok {
 		return nil, tenancy.Errorf(400, "invalid_body", "Unknown signing algorithm '%s'", alg)
 	}
-	if err := k.EnsureKeys(ctx); err != nil {
+	if err := errors.Join(k.EnsureKeys(ctx), k.MakeOwed(ctx)); err != nil {
 		return nil, err
 	}
 	current, err := tenancy.SigningKeys.First(ctx, "alg = ? AND use_state = ? AND revoked_at = 0", alg, tenancy.KeyCurrent)
@@ -175,10 +205,11 @@ func missingKey(err error) error {
 }
 
 // RotateDue rotates the keys that have signed for longer than Every, and removes
-// those that nothing can be verified with any more.
+// those that nothing can be verified with any more. It makes keys that are owed
+// or missing, for instance since the configuration names one more algorithm.
 func (k *Keyring) RotateDue(ctx context.Context) error {
 	now := tenancy.At(k.now())
-	if err := k.prune(ctx, now); err != nil {
+	if err := errors.Join(k.prune(ctx, now), k.EnsureKeys(ctx), k.MakeOwed(ctx)); err != nil {
 		return err
 	}
 	every := k.Every

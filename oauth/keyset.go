@@ -47,6 +47,8 @@ type keySet struct {
 	entries []publishedEntry
 	jwks    document
 	stale   tenancy.Time // when a key of jwks expires; 0 for never
+
+	owed bool // a key that signs is still to be made
 }
 
 type publishedEntry struct {
@@ -54,8 +56,16 @@ type publishedEntry struct {
 	expires tenancy.Time
 }
 
-// set is the entered tenant's keys, from memory until they change.
+// set is the entered tenant's keys, from memory until they change. A key that
+// signs and is owed is made first.
 func (k *Keyring) set(ctx context.Context) (*keySet, error) {
+	set, err := tenancy.Cached(ctx, "oauth.keys", "", loadKeys)
+	if err != nil || !set.owed {
+		return set, err
+	}
+	if err := k.makeOwedNow(ctx); err != nil {
+		return nil, tenancy.Unavailable(err, "the tenant's signing keys cannot be made")
+	}
 	return tenancy.Cached(ctx, "oauth.keys", "", loadKeys)
 }
 
@@ -93,6 +103,10 @@ func loadKeys(ctx context.Context) (*keySet, error) {
 	sort.SliceStable(rows, func(i, j int) bool { return order[rows[i].Use] < order[rows[j].Use] })
 	set := &keySet{byKid: make(map[string]*signingKey), current: make(map[string]*signingKey)}
 	for i := range rows {
+		if rows[i].Use == tenancy.KeyOwed {
+			set.owed = set.owed || rows[i].ID == owedID(rows[i].Alg, tenancy.KeyCurrent)
+			continue
+		}
 		if err := set.add(&rows[i]); err != nil {
 			return nil, tenancy.Unavailable(fmt.Errorf("signing key %s: %w", rows[i].ID, err), "rotate and revoke the key")
 		}

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // Reservoir makes RSA keys ahead in the background, so that whoever needs one
@@ -34,7 +35,9 @@ func (r *Reservoir) channel() chan *material {
 	return r.keys
 }
 
-// Start fills the reservoir, one key at a time, and keeps it full.
+// Start fills the reservoir, one key at a time, and keeps it full. It rests after
+// each key as long as the key took, so that it never takes more than half a
+// processor from the requests.
 func (r *Reservoir) Start() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -48,12 +51,18 @@ func (r *Reservoir) Start() {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
+			began := time.Now()
 			key, err := newMaterial("RS256")
 			if err != nil {
 				return // no randomness: Take finds out too, and says so
 			}
+			took := time.Since(began)
 			select {
 			case keys <- key:
+			case <-ctx.Done():
+			}
+			select {
+			case <-time.After(took):
 			case <-ctx.Done():
 			}
 		}
@@ -87,4 +96,15 @@ func (r *Reservoir) Take(ctx context.Context) (*material, error) {
 		return nil, err
 	}
 	return newMaterial("RS256")
+}
+
+// Await returns a key that was made ahead, waiting for it. It makes none itself:
+// it is for whoever has time.
+func (r *Reservoir) Await(ctx context.Context) (*material, error) {
+	select {
+	case key := <-r.channel():
+		return key, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }

@@ -26,5 +26,9 @@ const (
 	KeyPrevious KeyUse = "previous"
 )
 
+// KeyOwed is the use of a row that holds no key yet: the token engine makes one
+// in its place before anything is signed or published that would need it.
+const KeyOwed KeyUse = "owed"
+
 // SigningKeys is the table of signing keys.
 var SigningKeys = newTable[SigningKey]("signing_keys", configuration())

@@ -106,6 +106,17 @@ func Cached[T any](ctx context.Context, kind, id string, load func(context.Conte
 	return value, err
 }
 
+// Forget drops what [Cached] remembers of the entered tenant, for whoever learns
+// that another process changed its configuration.
+func Forget(ctx context.Context) error {
+	s, err := spaceOf(ctx)
+	if err != nil {
+		return err
+	}
+	s.entry.cache.forget()
+	return nil
+}
+
 // keep stores a value unless the configuration changed while it was loaded, in
 // which case it may be of before the change. The map is emptied when it grows
 // past its bound, because a caller can ask for endless names that do not exist.

@@ -60,7 +60,7 @@ func colons(sum []byte) string {
 }
 
 func listKeys(ctx context.Context, _ *Call) (any, error) {
-	rows, err := tenancy.SigningKeys.Find(ctx, tenancy.Filter{Order: "created_at, id"})
+	rows, err := tenancy.SigningKeys.Find(ctx, tenancy.Filter{Where: "use_state <> ?", Args: []any{tenancy.KeyOwed}, Order: "created_at, id"})
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func rank(u tenancy.KeyUse) int {
 }
 
 func readKey(ctx context.Context, c *Call) (any, error) {
-	k, err := found(tenancy.SigningKeys.Get(ctx, c.param("kid")))("Signing key")
+	k, err := found(tenancy.SigningKeys.First(ctx, "id = ? AND use_state <> ?", c.param("kid"), tenancy.KeyOwed))("Signing key")
 	if err != nil {
 		return nil, err
 	}
