@@ -43,9 +43,6 @@ type Keyring struct {
 	making singleflight.Group
 }
 
-// jwksLifetime is how long clients may cache the key set (contract C4.57).
-const jwksLifetime = 5 * time.Minute
-
 // retention is how long a key that ceased to sign stays published: the longest
 // life of a token, since lifetimes may have been shortened after it signed
 // (contract C2.15, C5.86).

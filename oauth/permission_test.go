@@ -132,10 +132,9 @@ func TestDefaultAudience(t *testing.T) { // C2.22
 func (f *fixture) setting(tenant, key, value string) {
 	f.t.Helper()
 	ctx := f.in(tenant)
-	row, err := tenancy.SettingsRows.Get(ctx, tenancy.SettingsOwn)
+	_, err := tenancy.SettingsRows.Get(ctx, tenancy.SettingsOwn)
 	if errors.Is(err, tenancy.ErrNotFound) {
-		row = &tenancy.SettingsRow{Row: tenancy.Row{ID: tenancy.SettingsOwn}}
-		f.must(tenancy.SettingsRows.Create(ctx, row))
+		f.must(tenancy.SettingsRows.Create(ctx, &tenancy.SettingsRow{Row: tenancy.Row{ID: tenancy.SettingsOwn}}))
 	} else {
 		f.must(err)
 	}

@@ -16,12 +16,6 @@ type work struct {
 // everything compares all there is.
 var everything = work{servers: selection{all: true}, roles: selection{all: true}, settings: true}
 
-// any reports whether there is anything to compare.
-func (w work) any() bool { return w.settings || w.servers.any() || w.roles.any() }
-
-// whole reports whether all there is gets compared.
-func (w work) whole() bool { return w.settings && w.servers.all && w.roles.all }
-
 // selection is some entities of a kind, by their ids on the control plane, or
 // all of them.
 type selection struct {

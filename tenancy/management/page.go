@@ -26,9 +26,6 @@ func (f *filter) and(condition string, args ...any) {
 // has a meaning of its own.
 func (f *filter) contains(column, text string) { f.like(column, "%"+escapeLike(text)+"%") }
 
-// begins adds a condition that a column begins with the text.
-func (f *filter) begins(column, text string) { f.like(column, escapeLike(text)+"%") }
-
 func (f *filter) like(column, pattern string) { f.and(column+` LIKE ? ESCAPE '\'`, pattern) }
 
 func escapeLike(text string) string {
