@@ -124,6 +124,10 @@ func newGateway() (*gateway, error) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if shared.g != nil {
+		if secret := shared.g.logged(adminPassword, managerSecret, password, "eyJ"); secret != "" {
+			fmt.Fprintf(os.Stderr, "FAIL: the log of the tests holds %q\n", secret)
+			code = 1
+		}
 		if err := caddy.Stop(); err != nil {
 			fmt.Fprintln(os.Stderr, "stopping:", err)
 			code = 1
@@ -131,6 +135,21 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(shared.g.dir)
 	}
 	os.Exit(code)
+}
+
+// logged returns the first of the secrets that the gateway wrote to its log, at
+// level DEBUG. All tests' tokens begin with "eyJ".
+func (g *gateway) logged(secrets ...string) string {
+	text, err := os.ReadFile(filepath.Join(g.dir, "caddy.log"))
+	if err != nil {
+		return err.Error()
+	}
+	for _, s := range secrets {
+		if bytes.Contains(text, []byte(s)) {
+			return s
+		}
+	}
+	return ""
 }
 
 // freePorts returns ports that nobody listened on a moment ago.
