@@ -71,20 +71,7 @@ func (l *lockedBuffer) String() string {
 // the port. The process ends with the test.
 func startProcess(t testing.TB, g gateway, caddyfile string) *process {
 	t.Helper()
-	g.http = loopbackClient()
-	path := filepath.Join(g.dir, "Caddyfile")
-	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p := &process{gateway: &g, output: new(lockedBuffer), done: make(chan struct{})}
-	p.cmd = exec.Command(program(t), "run", "--adapter", "caddyfile", "--config", path)
-	p.cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
-	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { defer close(p.done); _ = p.cmd.Wait() }()
-	t.Cleanup(func() { p.stop(t) })
+	p := launch(t, g, caddyfile)
 	deadline := time.Now().Add(20 * time.Second)
 	for {
 		if p.answers() {
@@ -100,6 +87,26 @@ func startProcess(t testing.TB, g gateway, caddyfile string) *process {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+// launch runs the program with a Caddyfile and waits for nothing.
+func launch(t testing.TB, g gateway, caddyfile string) *process {
+	t.Helper()
+	g.http = loopbackClient()
+	path := filepath.Join(g.dir, "Caddyfile")
+	if err := os.WriteFile(path, []byte(caddyfile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{gateway: &g, output: new(lockedBuffer), done: make(chan struct{})}
+	p.cmd = exec.Command(program(t), "run", "--adapter", "caddyfile", "--config", path)
+	p.cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
+	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(p.done); _ = p.cmd.Wait() }()
+	t.Cleanup(func() { p.stop(t) })
+	return p
 }
 
 func (p *process) answers() bool {
