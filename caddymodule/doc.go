@@ -9,6 +9,7 @@
 //	http.matchers.tenant         matcher.go          true where the host is a tenant's
 //	tls.permission.gatehouse     permission.go       certificates for tenants' hosts only
 //	gatehouse.databases.sqlite   database_sqlite.go  tenants as SQLite files
+//	gatehouse.databases.postgres database_postgres.go  tenants in PostgreSQL, three ways
 //
 // # State and reloads
 //

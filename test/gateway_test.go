@@ -23,6 +23,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/gatehouse-id/gatehouse"
+	"github.com/gatehouse-id/gatehouse/tenancy/postgres/postgrestest"
 )
 
 // gateway is a whole Gatehouse: Caddy in this process, HTTPS by its own CA, and
@@ -123,6 +124,7 @@ func newGateway() (*gateway, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
+	postgrestest.Stop()
 	if shared.g != nil {
 		if secret := shared.g.logged(adminPassword, managerSecret, password, "eyJ"); secret != "" {
 			fmt.Fprintf(os.Stderr, "FAIL: the log of the tests holds %q\n", secret)

@@ -32,6 +32,11 @@ var layers = map[string]struct {
 		[]string{"tenancy", "tenancy/migrations"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
+	"tenancy/postgres": {
+		[]string{"tenancy", "tenancy/migrations"},
+		"a provider is one of several: nothing but the domain may be needed to write one",
+	},
+	"tenancy/postgres/postgrestest": {[]string{}, "it starts a server for tests, whoever's they are"},
 	"tenancy/tenancytest": {
 		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations"},
 		"the suite tests providers through the domain's interface only",
@@ -67,8 +72,8 @@ var foreign = []struct {
 		"everything else is a plain Go library, built and tested in seconds",
 	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
-	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "oauth"}, false, "statements are built where the tenant is bound to them"},
-	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
+	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
+	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
 }
 
 // goPackage is what `go list -json` says of a package.

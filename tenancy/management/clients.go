@@ -299,7 +299,7 @@ func listClients(_ context.Context, c *Call, f *filter) error {
 		f.and("app_type IN ?", strings.Split(types, ","))
 	}
 	if q := c.query.Get("q"); q != "" {
-		f.and(`id = ? OR name LIKE ? ESCAPE '\'`, q, "%"+escapeLike(q)+"%")
+		f.and(`id = ? OR LOWER(name) LIKE ? ESCAPE '\'`, q, "%"+escapeLike(strings.ToLower(q))+"%")
 	}
 	return nil
 }
