@@ -37,6 +37,16 @@ func (s *Server) activeIssuers(ctx context.Context) []string {
 // VerifyFor is [Server.Verify] for a token that must have one of the issuers,
 // which belong to the entered tenant.
 func (s *Server) VerifyFor(ctx context.Context, issuers []string, token string) (*Claims, error) {
+	known, err := s.verify(ctx, issuers, token)
+	if err != nil {
+		return nil, err
+	}
+	s.verified.put(token, known)
+	return known.claims, nil
+}
+
+// verify finds out all about a token that does not depend on whom it speaks for.
+func (s *Server) verify(ctx context.Context, issuers []string, token string) (*verifiedToken, error) {
 	tenant, err := tenancy.Current(ctx)
 	if err != nil {
 		return nil, err
@@ -68,8 +78,7 @@ func (s *Server) VerifyFor(ctx context.Context, issuers []string, token string) 
 	if err := s.refuseRevoked(ctx, known, now); err != nil {
 		return nil, err
 	}
-	s.verified.put(token, known)
-	return known.claims, nil
+	return known, nil
 }
 
 // IssuerOf returns the issuer that an access token claims to be of, or "" for
@@ -143,7 +152,7 @@ func invalidToken(message string) error {
 // known of a token is read again after a second, and after any revocation here.
 func (s *Server) refuseRevoked(ctx context.Context, t *verifiedToken, now time.Time) error {
 	generation := s.verified.generation.Load()
-	if !t.checked.IsZero() && t.generation == generation && now.Sub(t.checked).Abs() < time.Second {
+	if t.unrevoked.recently(generation, now) {
 		return nil
 	}
 	family := familyOf(t.claims.ID)
@@ -157,6 +166,6 @@ func (s *Server) refuseRevoked(ctx context.Context, t *verifiedToken, now time.T
 	if revoked {
 		return invalidToken("Invalid token")
 	}
-	*t = verifiedToken{claims: t.claims, kid: t.kid, checked: now, generation: generation}
+	t.unrevoked = found{now, generation}
 	return nil
 }
