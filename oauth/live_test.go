@@ -90,6 +90,13 @@ func TestVerifyLiveCosts(t *testing.T) {
 	if n := verify(); n != 0 {
 		t.Errorf("again: %d statements", n)
 	}
+	robot := f.machineToken("acme").ok().text("access_token")
+	before := f.meter.sql()
+	_, err := f.server.VerifyLive(ctx, issuers, robot)
+	f.must(err)
+	if n := f.meter.sql() - before; n != 0 {
+		t.Errorf("the first token of a machine, where nothing was revoked: %d statements", n)
+	}
 	f.clock.advance(time.Second)
 	if n := verify(); n != 2 {
 		t.Errorf("a second later: %d statements", n)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -155,17 +156,52 @@ func (s *Server) refuseRevoked(ctx context.Context, t *verifiedToken, now time.T
 	if t.unrevoked.recently(generation, now) {
 		return nil
 	}
-	family := familyOf(t.claims.ID)
-	if family == "" {
-		family = t.claims.ID
-	}
-	revoked, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant AND id IN (?, ?)`, t.claims.ID, family)
+	any, err := anyRevoked(ctx, found{now, generation})
 	if err != nil {
 		return err
 	}
-	if revoked {
-		return invalidToken("Invalid token")
+	if any {
+		family := familyOf(t.claims.ID)
+		if family == "" {
+			family = t.claims.ID
+		}
+		revoked, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant AND id IN (?, ?)`, t.claims.ID, family)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			return invalidToken("Invalid token")
+		}
 	}
 	t.unrevoked = found{now, generation}
 	return nil
+}
+
+// revocations is whether a tenant has revoked any token, as it was last found. It
+// lives as long as the tenant's database is open.
+type revocations struct {
+	last atomic.Pointer[revocationsFound]
+}
+
+type revocationsFound struct {
+	found
+	any bool
+}
+
+// anyRevoked reports whether the entered tenant has revoked any token at all. Most
+// have not, and then a token that was never seen before needs no look of its own.
+func anyRevoked(ctx context.Context, now found) (bool, error) {
+	r, err := tenancy.Cached(ctx, "oauth.revocations", "", func(context.Context) (*revocations, error) { return new(revocations), nil })
+	if err != nil {
+		return false, err
+	}
+	if last := r.last.Load(); last != nil && last.recently(now.number, now.at) {
+		return last.any, nil
+	}
+	any, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant LIMIT 1`)
+	if err != nil {
+		return false, err
+	}
+	r.last.Store(&revocationsFound{now, any})
+	return any, nil
 }
