@@ -20,7 +20,8 @@ type refusal struct {
 	status     int
 	code       string // "error" in envelope A, "errorCode" in M
 	text       string
-	retryAfter int // seconds; 0 for none
+	retryAfter int    // seconds; 0 for none
+	challenge  string // WWW-Authenticate; "" for none
 
 	managed bool // envelope M on every path
 	auth    bool // envelope A on every path
@@ -142,6 +143,9 @@ func (a refusal) head(w http.ResponseWriter, kind string) {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-store") // C0.5
+	if a.challenge != "" {
+		h.Set("WWW-Authenticate", a.challenge)
+	}
 	if a.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(a.retryAfter))
 	}
@@ -152,20 +156,23 @@ func (a refusal) head(w http.ResponseWriter, kind string) {
 func failer(log *slog.Logger) func(http.ResponseWriter, *http.Request, error) {
 	return func(w http.ResponseWriter, r *http.Request, err error) {
 		id := tenancy.VisitOf(r.Context()).RequestID
-		var shown *tenancy.Error
-		var a refusal
-		switch status := tenancy.StatusOf(err); {
-		case errors.As(err, &shown) && status < http.StatusInternalServerError:
-			a = refusal{status: status, code: shown.Code, text: shown.Message}
-		case status == http.StatusServiceUnavailable, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-			a = unavailable(id)
-		default:
-			a = failure(id)
-		}
+		a := refusalOf(err, id)
 		if a.status >= http.StatusInternalServerError && r.Context().Err() == nil {
 			log.Error("request failed", "request", id, "error", err)
 		}
 		a.managed = true
 		a.answer(w, r)
 	}
+}
+
+// refusalOf is what a request with the id is answered with that failed by err.
+func refusalOf(err error, id string) refusal {
+	var shown *tenancy.Error
+	switch status := tenancy.StatusOf(err); {
+	case errors.As(err, &shown) && status < http.StatusInternalServerError:
+		return refusal{status: status, code: shown.Code, text: shown.Message}
+	case status == http.StatusServiceUnavailable, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return unavailable(id)
+	}
+	return failure(id)
 }

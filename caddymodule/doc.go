@@ -6,6 +6,7 @@
 //
 //	gatehouse                    app.go              what is served, and where it is kept
 //	http.handlers.gatehouse      idp.go              answers the requests of tenants' hosts
+//	http.handlers.tenant_auth    tenant_auth.go      lets tokens of the request's tenant through
 //	http.matchers.tenant         matcher.go          true where the host is a tenant's
 //	tls.permission.gatehouse     permission.go       certificates for tenants' hosts only
 //	gatehouse.databases.sqlite   database_sqlite.go  tenants as SQLite files

@@ -138,7 +138,7 @@ func goMod(t *testing.T) (module, goVersion, caddyVersion string) {
 // ourModules are the registered modules of this package, sorted.
 func ourModules() (ids []string) {
 	for _, id := range caddy.Modules() {
-		if id == "gatehouse" || strings.HasPrefix(id, "gatehouse.") || strings.HasSuffix(id, ".gatehouse") || id == "http.matchers.tenant" {
+		if id == "gatehouse" || strings.HasPrefix(id, "gatehouse.") || strings.HasSuffix(id, ".gatehouse") || strings.HasPrefix(id, "http.matchers.tenant") || strings.HasPrefix(id, "http.handlers.tenant_") {
 			ids = append(ids, id)
 		}
 	}

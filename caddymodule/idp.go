@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -88,9 +89,9 @@ func (h *Handler) arrive(s *services, r *http.Request, id string) (*tenancy.Visi
 	}
 	describe(r, t)
 	switch {
-	case misdirected(r, t, s.directory):
+	case misdirected(r, t, func(host string) *tenancy.Tenant { return existing(s.directory.ByHost(host)) }):
 		return nil, t, &wrongConnection
-	case early(r):
+	case early(r) && !strings.HasPrefix(r.URL.Path, "/.well-known/"): // those are the same for everybody
 		return nil, t, &tooEarly
 	}
 	return visit, t, nil

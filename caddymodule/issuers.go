@@ -2,9 +2,9 @@ package caddymodule
 
 import (
 	"cmp"
-	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -27,12 +27,12 @@ func issuers(hosts *tenancy.Hosts, t *tenancy.Tenant, like ...string) []string {
 	slices.Sort(names[primary:])
 	list := make([]string, 0, len(names)*len(like))
 	for _, issuer := range like {
-		scheme, port := "https", ""
-		if u, err := url.Parse(issuer); err == nil {
-			scheme, port = cmp.Or(u.Scheme, scheme), u.Port()
-		}
+		scheme, host, _ := strings.Cut(strings.TrimSuffix(issuer, "/"), "://")
+		port, _ := portOf(host) // made here, so it has none or a good one
 		for _, name := range names {
-			list = append(list, tenancy.Issuer(scheme, name, port))
+			if made := tenancy.Issuer(scheme, name, port); !slices.Contains(list, made) {
+				list = append(list, made)
+			}
 		}
 	}
 	return list

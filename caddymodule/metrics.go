@@ -32,6 +32,11 @@ var (
 		Help: "Entries of tenants' logs, by type.",
 	}, []string{"type"})
 
+	checksTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "gatehouse", Name: "token_checks_total",
+		Help: "Requests that tenant_auth judged, by the status it answered; 200 are those it let through.",
+	}, []string{"code"})
+
 	tokensTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "gatehouse", Name: "tokens_issued_total",
 		Help: "Answers of the token endpoint that carried a token, by grant.",
@@ -40,7 +45,7 @@ var (
 
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, tokensTotal, stateCollector{}} {
+	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, tokensTotal, stateCollector{}} {
 		var again prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &again) {
 			return err
@@ -93,6 +98,9 @@ func observeRequest(path string, t *tenancy.Tenant, status int, took time.Durati
 	requestsTotal.WithLabelValues(endpoint, strconv.Itoa(status), class).Inc()
 	requestSeconds.WithLabelValues(endpoint).Observe(took.Seconds())
 }
+
+// observeCheck counts a request that tenant_auth judged.
+func observeCheck(status int) { checksTotal.WithLabelValues(strconv.Itoa(status)).Inc() }
 
 // eventTypes are the known types of events (contract C5.90); all others count
 // as "other".

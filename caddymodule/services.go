@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/gatehouse-id/gatehouse/oauth"
 	"github.com/gatehouse-id/gatehouse/oauth/login"
@@ -17,10 +18,15 @@ type services struct {
 	directory  *tenancy.Directory
 	lifecycle  *tenancy.Lifecycle
 	sync       *tenantsync.Loop
+	tokens     *oauth.Server
 	oauth      paths
 	login      paths
 	management http.Handler
 	loops      []func(context.Context) // each returns soon after its context ends
+
+	// issuersOf are those of a tenant, under any scheme and port that the
+	// installation is reached under: the known ones and those of issuers given.
+	issuersOf func(t *tenancy.Tenant, like ...string) []string
 
 	// setup is the secret of the link by which the first administrator is made;
 	// "" once there is one.
@@ -43,6 +49,9 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 
 	s := &services{pool: rt.store.pool}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
+	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
+		return issuers(c.hosts, t, slices.Concat(like, also)...)
+	}
 	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
 	s.sync = tenantsync.New(tenantsync.Config{
 		Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
@@ -65,13 +74,13 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
-		Issuers:       func(t *tenancy.Tenant) []string { return issuers(c.hosts, t, like...) },
+		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
 		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.oauth, s.login, s.management = tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.tokens, s.oauth, s.login, s.management = tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
 
 	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
 		return nil, err

@@ -102,8 +102,9 @@ func isLoopback(host string) bool {
 // misdirected reports whether the connection was made for a host of somebody
 // else than the tenant: with its certificate, and judged by its name wherever
 // TLS is (RFC 9110 section 15.5.20). A client that named no host in TLS, and a
-// proxy that is trusted, is judged by the request alone.
-func misdirected(r *http.Request, t *tenancy.Tenant, tenants *tenancy.Directory) bool {
+// proxy that is trusted, is judged by the request alone. tenantOf finds the tenant
+// of a normalised host; nil is none, of the request too.
+func misdirected(r *http.Request, t *tenancy.Tenant, tenantOf func(host string) *tenancy.Tenant) bool {
 	if r.TLS == nil || r.TLS.ServerName == "" || fromTrustedProxy(r) {
 		return false
 	}
@@ -114,13 +115,10 @@ func misdirected(r *http.Request, t *tenancy.Tenant, tenants *tenancy.Directory)
 	if err != nil {
 		return true
 	}
-	other, ok := tenants.ByHost(host)
-	return !ok || other.ID != t.ID
+	other := tenantOf(host)
+	return (other == nil) != (t == nil) || other != nil && other.ID != t.ID
 }
 
 // early reports whether a request came before its TLS handshake was finished, so
-// that it may be somebody's recording (RFC 8470 section 5.2). Only documents
-// that are the same for everybody are answered then.
-func early(r *http.Request) bool {
-	return r.TLS != nil && !r.TLS.HandshakeComplete && !strings.HasPrefix(r.URL.Path, "/.well-known/")
-}
+// that it may be somebody's recording (RFC 8470 section 5.2).
+func early(r *http.Request) bool { return r.TLS != nil && !r.TLS.HandshakeComplete }

@@ -38,11 +38,16 @@ func (d grantData) text() (string, error) {
 // readGrant reads the row of a code or refresh token by its hash, without the
 // typed table: this statement runs on every exchange. A token that is not of the
 // entered tenant is [tenancy.ErrNotFound], whatever other tenants have.
-func readGrant(ctx context.Context, kind tenancy.GrantKind, hash string) (*tenancy.Grant, grantData, error) {
+//
+// A refresh token outlives its session (contract C3.36). What it gives from then
+// on belongs to no session, or it would be refused as of one that has ended.
+func readGrant(ctx context.Context, kind tenancy.GrantKind, hash string, now tenancy.Time) (*tenancy.Grant, grantData, error) {
 	g, data := tenancy.Grant{Kind: kind, Hash: hash}, grantData{}
-	err := tenancy.QueryRow(ctx, `SELECT id, family, client_id, user_id, session_id, org_id, audience, scope, data,
+	err := tenancy.QueryRow(ctx, `SELECT id, family, client_id, user_id,
+			CASE WHEN kind = 'refresh' AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.tenant_id = grants.tenant_id
+				AND s.id = grants.session_id AND s.expires_at > ? AND s.idle_expires_at > ?) THEN '' ELSE session_id END, org_id, audience, scope, data,
 			consumed_at, revoked_at, expires_at, idle_expires, last_used_at
-		FROM grants WHERE tenant_id = @tenant AND kind = ? AND hash = ?`, []any{kind, hash},
+		FROM grants WHERE tenant_id = @tenant AND kind = ? AND hash = ?`, []any{now, now, kind, hash},
 		&g.ID, &g.Family, &g.ClientID, &g.UserID, &g.SessionID, &g.OrgID, &g.Audience, &g.Scope, &g.Data,
 		&g.ConsumedAt, &g.RevokedAt, &g.ExpiresAt, &g.IdleExpires, &g.LastUsedAt)
 	if err != nil {
@@ -63,7 +68,7 @@ func (x *exchange) load(ctx context.Context, kind tenancy.GrantKind, hash string
 	if x.grant != nil && x.grant.Hash == hash {
 		return nil
 	}
-	g, data, err := readGrant(ctx, kind, hash)
+	g, data, err := readGrant(ctx, kind, hash, tenancy.At(x.server.now()))
 	if errors.Is(err, tenancy.ErrNotFound) || err == nil && g.ClientID != x.client.ID {
 		return fosite.ErrNotFound
 	}

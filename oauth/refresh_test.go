@@ -20,6 +20,8 @@ func (f *fixture) refreshToken(tenant string, c codeFor) string {
 func TestRefreshRotates(t *testing.T) { // C4.39, C9.32, RFC 9700 section 4.14.2
 	t.Parallel()
 	f := newFixture(t)
+	end := tenancy.At(f.clock.now().Add(time.Hour))
+	f.must(tenancy.Sessions.Create(f.in("acme"), &tenancy.Session{Row: tenancy.Row{ID: "ses_1"}, UserID: ada, ExpiresAt: end, IdleExpiresAt: end}))
 	first := f.refreshToken("acme", codeFor{org: "org_1", audience: orders})
 	second := f.refresh("acme", first).ok()
 	claims := second.claims("access_token")

@@ -12,9 +12,21 @@ type verifiedToken struct {
 	claims *Claims // shared; must not be changed
 	kid    string
 
-	// When, and in which generation, it was last found not to be revoked.
-	checked    time.Time
-	generation uint64
+	unrevoked found // that it was not revoked
+	live      found // that whom it speaks for still has access
+}
+
+// found is when something was last found to be so, and under which number of the
+// changes to it by this process. The zero value is never.
+type found struct {
+	at     time.Time
+	number uint64
+}
+
+// recently reports whether it was found out under the same number within the last
+// second. Another process may have changed it since; this one has not.
+func (f found) recently(number uint64, now time.Time) bool {
+	return !f.at.IsZero() && f.number == number && now.Sub(f.at).Abs() < time.Second
 }
 
 // verifiedTokens remembers verified tokens of all tenants, the recent ones: two

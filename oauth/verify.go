@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -37,6 +38,16 @@ func (s *Server) activeIssuers(ctx context.Context) []string {
 // VerifyFor is [Server.Verify] for a token that must have one of the issuers,
 // which belong to the entered tenant.
 func (s *Server) VerifyFor(ctx context.Context, issuers []string, token string) (*Claims, error) {
+	known, err := s.verify(ctx, issuers, token)
+	if err != nil {
+		return nil, err
+	}
+	s.verified.put(token, known)
+	return known.claims, nil
+}
+
+// verify finds out all about a token that does not depend on whom it speaks for.
+func (s *Server) verify(ctx context.Context, issuers []string, token string) (*verifiedToken, error) {
 	tenant, err := tenancy.Current(ctx)
 	if err != nil {
 		return nil, err
@@ -68,8 +79,7 @@ func (s *Server) VerifyFor(ctx context.Context, issuers []string, token string) 
 	if err := s.refuseRevoked(ctx, known, now); err != nil {
 		return nil, err
 	}
-	s.verified.put(token, known)
-	return known.claims, nil
+	return known, nil
 }
 
 // IssuerOf returns the issuer that an access token claims to be of, or "" for
@@ -143,20 +153,55 @@ func invalidToken(message string) error {
 // known of a token is read again after a second, and after any revocation here.
 func (s *Server) refuseRevoked(ctx context.Context, t *verifiedToken, now time.Time) error {
 	generation := s.verified.generation.Load()
-	if !t.checked.IsZero() && t.generation == generation && now.Sub(t.checked).Abs() < time.Second {
+	if t.unrevoked.recently(generation, now) {
 		return nil
 	}
-	family := familyOf(t.claims.ID)
-	if family == "" {
-		family = t.claims.ID
-	}
-	revoked, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant AND id IN (?, ?)`, t.claims.ID, family)
+	any, err := anyRevoked(ctx, found{now, generation})
 	if err != nil {
 		return err
 	}
-	if revoked {
-		return invalidToken("Invalid token")
+	if any {
+		family := familyOf(t.claims.ID)
+		if family == "" {
+			family = t.claims.ID
+		}
+		revoked, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant AND id IN (?, ?)`, t.claims.ID, family)
+		if err != nil {
+			return err
+		}
+		if revoked {
+			return invalidToken("Invalid token")
+		}
 	}
-	*t = verifiedToken{claims: t.claims, kid: t.kid, checked: now, generation: generation}
+	t.unrevoked = found{now, generation}
 	return nil
+}
+
+// revocations is whether a tenant has revoked any token, as it was last found. It
+// lives as long as the tenant's database is open.
+type revocations struct {
+	last atomic.Pointer[revocationsFound]
+}
+
+type revocationsFound struct {
+	found
+	any bool
+}
+
+// anyRevoked reports whether the entered tenant has revoked any token at all. Most
+// have not, and then a token that was never seen before needs no look of its own.
+func anyRevoked(ctx context.Context, now found) (bool, error) {
+	r, err := tenancy.Cached(ctx, "oauth.revocations", "", func(context.Context) (*revocations, error) { return new(revocations), nil })
+	if err != nil {
+		return false, err
+	}
+	if last := r.last.Load(); last != nil && last.recently(now.number, now.at) {
+		return last.any, nil
+	}
+	any, err := exists(ctx, `SELECT 1 FROM revoked_tokens WHERE tenant_id = @tenant LIMIT 1`)
+	if err != nil {
+		return false, err
+	}
+	r.last.Store(&revocationsFound{now, any})
+	return any, nil
 }

@@ -56,6 +56,6 @@ type OrganizationConnection struct {
 // The tables of organizations.
 var (
 	Organizations           = newTable[Organization]("organizations", configuration())
-	Members                 = newTable[Member]("members")
+	Members                 = newTable[Member]("members", access())
 	OrganizationConnections = newTable[OrganizationConnection]("organization_connections", configuration())
 )

@@ -47,7 +47,7 @@ func (s *Session) Alive(now time.Time) bool {
 }
 
 // Sessions is the table of sessions.
-var Sessions = newTable[Session]("sessions")
+var Sessions = newTable[Session]("sessions", access())
 
 // HashToken is how random secrets of 256 bits are stored: SHA-256, base64url.
 // They need no salt and no slow hash, because they cannot be guessed.

@@ -60,6 +60,8 @@ type cache struct {
 	generation atomic.Uint64
 	values     sync.Map // cacheKey -> cacheValue
 	size       atomic.Int64
+
+	endings atomic.Uint64 // see [Endings]
 }
 
 type cacheKey struct{ kind, id string }
@@ -115,6 +117,18 @@ func Forget(ctx context.Context) error {
 	}
 	s.entry.cache.forget()
 	return nil
+}
+
+// Endings returns a number that is another one after access may have ended in
+// the entered tenant: after a session, a user or a membership was removed
+// through this process. What was found out about them under the same number
+// still holds, as far as this process knows; other processes write too.
+func Endings(ctx context.Context) (uint64, error) {
+	s, err := spaceOf(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return s.entry.cache.endings.Load(), nil
 }
 
 // keep stores a value unless the configuration changed while it was loaded, in

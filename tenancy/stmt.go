@@ -28,6 +28,7 @@ type Stmt struct {
 
 	change  *change // what the control plane's change log is told
 	settled bool    // whether rows that are cached in memory change
+	ends    bool    // whether somebody's access may end, see [Endings]
 	err     error   // why the statement could not be built; Commit returns it
 }
 
@@ -210,13 +211,13 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	if err != nil {
 		return err
 	}
-	settled := false
+	settled, ends := false, false
 	var changes []change
 	for i := range stmts {
 		if err := stmts[i].check(); err != nil {
 			return err
 		}
-		settled = settled || stmts[i].settled
+		settled, ends = settled || stmts[i].settled, ends || stmts[i].ends
 		if c := stmts[i].change; c != nil && s.tenant.IsControlPlane() {
 			changes = appendChange(changes, *c)
 		}
@@ -229,6 +230,9 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	}
 	if settled {
 		s.entry.cache.forget()
+	}
+	if ends {
+		s.entry.cache.endings.Add(1)
 	}
 	if len(changes) > 0 {
 		s.entry.pool.changed()
@@ -246,7 +250,7 @@ func CommitCount(ctx context.Context, stmt Stmt) (int64, error) {
 	if err := stmt.check(); err != nil {
 		return 0, err
 	}
-	if stmt.change != nil || stmt.settled {
+	if stmt.change != nil || stmt.settled || stmt.ends {
 		return 0, fmt.Errorf("a statement with consequences needs Commit: %s", stmt.SQL)
 	}
 	n, err := s.entry.db.Batch(ctx, []Stmt{stmt})

@@ -21,6 +21,7 @@ type Table[T any] struct {
 	insert  string
 	replace string
 	settled bool
+	access  bool
 	mark    func(id string) (kind, entity string)
 }
 
@@ -29,11 +30,15 @@ type tableOption func(*tableSpec)
 
 type tableSpec struct {
 	settled bool
+	access  bool
 	mark    func(id string) (kind, entity string)
 }
 
 // configuration marks rows that are read through [Cached].
 func configuration() tableOption { return func(s *tableSpec) { s.settled = true } }
+
+// access marks rows whose removal ends somebody's access, see [Endings].
+func access() tableOption { return func(s *tableSpec) { s.access = true } }
 
 // logged marks rows whose changes on the control plane go into the change log
 // under kind; entity finds the entity's id in the row's.
@@ -66,7 +71,7 @@ func newTable[T any](name string, options ...tableOption) *Table[T] {
 	for _, o := range options {
 		o(&spec)
 	}
-	t := &Table[T]{name: name, schema: parsed, settled: spec.settled, mark: spec.mark}
+	t := &Table[T]{name: name, schema: parsed, settled: spec.settled, access: spec.access, mark: spec.mark}
 	columns := parsed.DBNames
 	t.insert = fmt.Sprintf("INSERT INTO %s (%s) VALUES (?%s)",
 		name, strings.Join(columns, ", "), strings.Repeat(", ?", len(columns)-1))
@@ -235,12 +240,14 @@ func (t *Table[T]) Delete(ctx context.Context, id string, also ...Stmt) error {
 // Remove is the statement that deletes the row with the id if it is there.
 func (t *Table[T]) Remove(ctx context.Context, id string) Stmt {
 	st := SQL(ctx, "DELETE FROM "+t.name+" WHERE tenant_id = @tenant AND id = ?", id)
+	st.ends = t.access
 	return t.finish(id, st)
 }
 
 // RemoveWhere is the statement that deletes all rows the condition holds for.
 func (t *Table[T]) RemoveWhere(ctx context.Context, where string, args ...any) Stmt {
 	st := SQL(ctx, "DELETE FROM "+t.name+" WHERE tenant_id = @tenant AND ("+where+")", args...)
+	st.ends = t.access
 	return t.finish(AnyID, st)
 }
 

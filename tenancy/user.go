@@ -35,7 +35,7 @@ type Password struct {
 
 // The tables of users.
 var (
-	Users     = newTable[User]("users")
+	Users     = newTable[User]("users", access())
 	Passwords = newTable[Password]("passwords")
 )
 
