@@ -37,7 +37,7 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 
 // revokeToken ends a token of the client's. Others are left alone.
 func (s *Server) revokeToken(ctx context.Context, client *tenancy.Client, token string) error {
-	g, _, err := readGrant(ctx, tenancy.GrantRefresh, tenancy.HashToken(token))
+	g, _, err := readGrant(ctx, tenancy.GrantRefresh, tenancy.HashToken(token), tenancy.At(s.now()))
 	switch {
 	case errors.Is(err, tenancy.ErrNotFound):
 		return s.revokeAccessToken(ctx, client, token)
