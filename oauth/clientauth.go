@@ -56,6 +56,16 @@ func (s *Server) authenticate(ctx context.Context, c *credentials) (*tenancy.Cli
 	return client, nil
 }
 
+// authenticateConfidential is [Server.authenticate] for endpoints that tell only
+// clients which prove who they are.
+func (s *Server) authenticateConfidential(ctx context.Context, c *credentials) (*tenancy.Client, error) {
+	client, err := s.authenticate(ctx, c)
+	if err == nil && client.IsPublic() {
+		return nil, errInvalidClient()
+	}
+	return client, err
+}
+
 // nobody is compared with where there is no client.
 var nobody = tenancy.Client{TokenEndpointAuthMethod: authPost, SecretHash: "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}
 

@@ -103,12 +103,21 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 	if m.Revocation != "" {
 		m.RevocationAuth = m.TokenAuth
 	}
+	if m.Introspection != "" {
+		m.IntrospectionAuth = confidentialMethods()
+	}
 	if m.PushedAuthorization != "" {
 		required := settings.Bool("require_pushed_authorization_requests")
 		m.RequirePushed = &required
 	}
 	body, err := json.Marshal(m)
 	return newDocument(body), err
+}
+
+// confidentialMethods are the ways to authenticate by which a client proves
+// something.
+func confidentialMethods() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(authMethods)), func(m string) bool { return m == authNone })
 }
 
 var (

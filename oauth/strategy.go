@@ -77,7 +77,7 @@ func (st *strategy) GenerateAccessToken(ctx context.Context, _ fosite.Requester)
 		in.Family, in.SessionID, in.AuthTime = x.grant.Family, x.sessionID(), x.data.AuthTime
 	}
 	if x.request.grant == grantClientCredentials {
-		in.GrantType = "client-credentials"
+		in.GrantType = gtyClientCredentials
 	}
 	x.accessToken, x.expiresIn, err = st.server.accessToken(ctx, in)
 	return x.accessToken, "", err
