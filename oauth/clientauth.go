@@ -29,6 +29,8 @@ var authMethods = map[string]func(context.Context, *Server, *tenancy.Client, *cr
 	// Interchangeable (contract C4.32).
 	authBasic: checkSecret,
 	authPost:  checkSecret,
+
+	authPrivateKey: checkAssertion,
 }
 
 // authenticate returns the client that sent the request (contract C4.32, C4.33).

@@ -42,6 +42,9 @@ type metadata struct {
 	TokenAuth         []string `json:"token_endpoint_auth_methods_supported"`
 	RevocationAuth    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionAuth []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	TokenAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAlgs    []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
+	IntrospectionAlgs []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	Claims            []string `json:"claims_supported"`
 	ACRValues         []string `json:"acr_values_supported,omitempty"`
 	UILocales         []string `json:"ui_locales_supported,omitempty"`
@@ -96,15 +99,16 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      slices.Sorted(maps.Keys(set.current)),
 		TokenAuth:        slices.Sorted(maps.Keys(authMethods)),
+		TokenAlgs:        assertionAlgs(),
 		Claims:           claimsSupported,
 		ACRValues:        settings.Strings("acr_values_supported"),
 		UILocales:        settings.Strings("enabled_locales"),
 	}
 	if m.Revocation != "" {
-		m.RevocationAuth = m.TokenAuth
+		m.RevocationAuth, m.RevocationAlgs = m.TokenAuth, m.TokenAlgs
 	}
 	if m.Introspection != "" {
-		m.IntrospectionAuth = confidentialMethods()
+		m.IntrospectionAuth, m.IntrospectionAlgs = confidentialMethods(), m.TokenAlgs
 	}
 	if m.PushedAuthorization != "" {
 		required := settings.Bool("require_pushed_authorization_requests")

@@ -30,6 +30,7 @@ type credentials struct {
 	HasSecret bool   // a secret was sent, be it empty
 	Assertion string // RFC 7523 section 2.2
 	Basic     bool   // sent by HTTP Basic
+	Endpoint  string // path below the issuer that an assertion may name too; "" for none
 }
 
 // tokenRequest is a request to a machine endpoint that was found well-formed.
@@ -248,8 +249,18 @@ func readCredentials(r *http.Request, form url.Values) (credentials, error) {
 		ClientID: form.Get("client_id"), Secret: form.Get("client_secret"),
 		HasSecret: form.Has("client_secret"), Assertion: form.Get("client_assertion"),
 	}
-	if c.HasSecret && c.Assertion != "" {
+	switch kind := form.Get("client_assertion_type"); {
+	case c.HasSecret && c.Assertion != "":
 		return c, errSeveralMethods()
+	case c.Assertion != "" && kind == "":
+		return c, refuse(fosite.ErrInvalidRequest, "Missing required parameter: client_assertion_type")
+	case c.Assertion == "" && kind != "":
+		return c, refuse(fosite.ErrInvalidRequest, "Missing required parameter: client_assertion")
+	case kind != "" && kind != assertionType: // RFC 7521 section 4.2.1
+		return c, errInvalidClient()
+	}
+	if c.Assertion != "" && c.ClientID == "" { // RFC 7521 section 4.2: the subject identifies the client
+		c.ClientID = assertedClient(c.Assertion)
 	}
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {
