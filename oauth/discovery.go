@@ -86,7 +86,6 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		JWKS:                endpoint("/.well-known/jwks.json"),
 		Revocation:          endpoint("/oauth/revoke"),
 		Introspection:       endpoint("/oauth/introspect"),
-		PushedAuthorization: endpoint("/oauth/par"),
 		EndSession:          endpoint("/oidc/logout"),
 
 		ClaimsParameter:  true,
@@ -110,7 +109,8 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 	if m.Introspection != "" {
 		m.IntrospectionAuth, m.IntrospectionAlgs = confidentialMethods(), m.TokenAlgs
 	}
-	if m.PushedAuthorization != "" {
+	if settings.Bool("pushed_authorization_requests_supported") {
+		m.PushedAuthorization = endpoint(pathPush)
 		required := settings.Bool("require_pushed_authorization_requests")
 		m.RequirePushed = &required
 	}

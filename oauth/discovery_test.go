@@ -17,8 +17,8 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 		"userinfo_endpoint": issuer + "userinfo", "jwks_uri": issuer + ".well-known/jwks.json", "revocation_endpoint": issuer + "oauth/revoke",
 		"end_session_endpoint": issuer + "oidc/logout", "request_uri_parameter_supported": false, "request_parameter_supported": false,
 		"authorization_response_iss_parameter_supported": true, "claims_parameter_supported": true,
-		"device_authorization_endpoint": nil, "introspection_endpoint": issuer + "oauth/introspect", "pushed_authorization_request_endpoint": nil,
-		"registration_endpoint": nil, "require_pushed_authorization_requests": nil,
+		"device_authorization_endpoint": nil, "introspection_endpoint": issuer + "oauth/introspect", "pushed_authorization_request_endpoint": issuer + "oauth/par",
+		"registration_endpoint": nil, "require_pushed_authorization_requests": false,
 	} {
 		if answer.json[name] != want {
 			t.Errorf("%s: got %v, want %v", name, answer.json[name], want)

@@ -42,6 +42,7 @@ func RemoveClient(ctx context.Context, id string) []Stmt {
 		ClientCredentials.RemoveWhere(ctx, "client_id = ?", id),
 		Grants.RemoveWhere(ctx, "client_id = ?", id),
 		LoginSessions.RemoveWhere(ctx, "client_id = ?", id),
+		PushedRequests.RemoveWhere(ctx, "client_id = ?", id),
 	}, removeGrantsOf(ctx, "client_id = ?", id)...)
 }
 

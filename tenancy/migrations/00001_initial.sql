@@ -437,6 +437,21 @@ CREATE TABLE login_sessions (
 
 CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
 
+CREATE TABLE pushed_requests (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	client_id TEXT NOT NULL DEFAULT '',
+	request TEXT NOT NULL DEFAULT 'null',
+	consumed_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX pushed_requests_by_expires_at ON pushed_requests (tenant_id, expires_at);
+
 CREATE TABLE login_attempts (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
