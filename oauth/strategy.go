@@ -76,8 +76,11 @@ func (st *strategy) GenerateAccessToken(ctx context.Context, _ fosite.Requester)
 	if x.grant != nil {
 		in.Family, in.SessionID, in.AuthTime = x.grant.Family, x.sessionID(), x.data.AuthTime
 	}
-	if x.request.grant == grantClientCredentials {
+	switch {
+	case x.request.grant == grantClientCredentials:
 		in.GrantType = gtyClientCredentials
+	case x.subject != nil:
+		in.fromSubject(x.subject)
 	}
 	x.accessToken, x.expiresIn, err = st.server.accessToken(ctx, in)
 	return x.accessToken, "", err
