@@ -106,7 +106,7 @@ func observeCheck(status int) { checksTotal.WithLabelValues(strconv.Itoa(status)
 // as "other".
 var eventTypes = func() map[string]bool {
 	set := make(map[string]bool)
-	for _, t := range strings.Fields(`s f fp fu ss fs ssa fsa seacft feacft seccft feccft sertft fertft sede fede sepft
+	for _, t := range strings.Fields(`s f fp fu ss fs ssa fsa seacft feacft seccft feccft secte fecte sertft fertft sede fede sepft
 		fepft seoobft ferrt slo flo sapi fapi scp fcp scpr fcpr cs sv fv sui si fi w fn limit_wc limit_mu limit_sul
 		organization_member_added api_limit oidc_backchannel_logout_succeeded oidc_backchannel_logout_failed
 		gh_tenant gh_sync gh_operation`) {

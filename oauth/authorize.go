@@ -22,7 +22,11 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a, err := s.parseAuthorization(r.Context(), params, twice)
+	read := s.parseAuthorization
+	if params["request_uri"] != "" {
+		read = s.readPushed
+	}
+	a, err := read(r.Context(), params, twice)
 	if err == nil {
 		err = again(func() error {
 			if a.silent() {

@@ -86,6 +86,9 @@ func (a *authorization) checkInteraction() error {
 // checkPushed refuses plain requests where they have to be pushed first
 // (contract C4.27, RFC 9126 section 5).
 func (a *authorization) checkPushed(ctx context.Context) error {
+	if a.params[pushedRequest] != "" {
+		return nil
+	}
 	settings, err := tenancy.EffectiveSettings(ctx)
 	if err != nil {
 		return err

@@ -218,8 +218,6 @@ func (a *authorization) wellFormed(twice []string) error {
 	switch {
 	case a.params["request"] != "": // OpenID Connect Core section 6
 		return refuse(fosite.ErrRequestNotSupported, "The request parameter is not supported")
-	case a.params["request_uri"] != "":
-		return refuse(fosite.ErrRequestURINotSupported, "The request_uri parameter is not supported")
 	}
 	var err error
 	a.scope, err = parseScope(a.params["scope"])

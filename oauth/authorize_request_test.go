@@ -81,7 +81,7 @@ func TestAuthorizeErrors(t *testing.T) {
 		{"max_age no number", []string{"max_age", "soon"}, "invalid_request", "Invalid max_age"},
 		{"max_age negative", []string{"max_age", "-1"}, "invalid_request", "Invalid max_age"},
 		{"request (B34)", []string{"request", "e30.e30."}, "request_not_supported", "The request parameter is not supported"},
-		{"request_uri (B33)", []string{"request_uri", "https://evil.org/r"}, "request_uri_not_supported", "The request_uri parameter is not supported"},
+		{"request_uri (B33)", []string{"request_uri", "https://evil.org/r"}, "invalid_request_uri", gone},
 		{"pushed requests required (C4.27)", native, "invalid_request", "The client has to use pushed authorization requests"},
 		{"unknown audience (C4.31, C9.17)", []string{"audience", "https://nobody.example.com/"}, "access_denied", "Service not found: https://nobody.example.com/"},
 		{"unknown organization (C2.24)", []string{"organization", "org_9"}, "invalid_request", "parameter organization is invalid"},

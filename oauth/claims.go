@@ -30,6 +30,12 @@ type Claims struct {
 	Actor       *Actor   `json:"act,omitempty"`
 }
 
+// machine reports whether the token is a program's own, of client credentials.
+func (c *Claims) machine() bool { return c.GrantType == gtyClientCredentials }
+
+// gtyClientCredentials is the gty of a program's own token (contract C2.8).
+const gtyClientCredentials = "client-credentials"
+
 // Actor is the client that acts on a user's behalf (RFC 8693 section 4.1).
 type Actor struct {
 	Subject  string `json:"sub"`

@@ -29,6 +29,8 @@ var authMethods = map[string]func(context.Context, *Server, *tenancy.Client, *cr
 	// Interchangeable (contract C4.32).
 	authBasic: checkSecret,
 	authPost:  checkSecret,
+
+	authPrivateKey: checkAssertion,
 }
 
 // authenticate returns the client that sent the request (contract C4.32, C4.33).
@@ -54,6 +56,16 @@ func (s *Server) authenticate(ctx context.Context, c *credentials) (*tenancy.Cli
 		return nil, refused
 	}
 	return client, nil
+}
+
+// authenticateConfidential is [Server.authenticate] for endpoints that tell only
+// clients which prove who they are.
+func (s *Server) authenticateConfidential(ctx context.Context, c *credentials) (*tenancy.Client, error) {
+	client, err := s.authenticate(ctx, c)
+	if err == nil && client.IsPublic() {
+		return nil, errInvalidClient()
+	}
+	return client, err
 }
 
 // nobody is compared with where there is no client.

@@ -42,6 +42,9 @@ type metadata struct {
 	TokenAuth         []string `json:"token_endpoint_auth_methods_supported"`
 	RevocationAuth    []string `json:"revocation_endpoint_auth_methods_supported,omitempty"`
 	IntrospectionAuth []string `json:"introspection_endpoint_auth_methods_supported,omitempty"`
+	TokenAlgs         []string `json:"token_endpoint_auth_signing_alg_values_supported"`
+	RevocationAlgs    []string `json:"revocation_endpoint_auth_signing_alg_values_supported,omitempty"`
+	IntrospectionAlgs []string `json:"introspection_endpoint_auth_signing_alg_values_supported,omitempty"`
 	Claims            []string `json:"claims_supported"`
 	ACRValues         []string `json:"acr_values_supported,omitempty"`
 	UILocales         []string `json:"ui_locales_supported,omitempty"`
@@ -83,7 +86,6 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		JWKS:                endpoint("/.well-known/jwks.json"),
 		Revocation:          endpoint("/oauth/revoke"),
 		Introspection:       endpoint("/oauth/introspect"),
-		PushedAuthorization: endpoint("/oauth/par"),
 		EndSession:          endpoint("/oidc/logout"),
 
 		ClaimsParameter:  true,
@@ -96,19 +98,30 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      slices.Sorted(maps.Keys(set.current)),
 		TokenAuth:        slices.Sorted(maps.Keys(authMethods)),
+		TokenAlgs:        assertionAlgs(),
 		Claims:           claimsSupported,
 		ACRValues:        settings.Strings("acr_values_supported"),
 		UILocales:        settings.Strings("enabled_locales"),
 	}
 	if m.Revocation != "" {
-		m.RevocationAuth = m.TokenAuth
+		m.RevocationAuth, m.RevocationAlgs = m.TokenAuth, m.TokenAlgs
 	}
-	if m.PushedAuthorization != "" {
+	if m.Introspection != "" {
+		m.IntrospectionAuth, m.IntrospectionAlgs = confidentialMethods(), m.TokenAlgs
+	}
+	if settings.Bool("pushed_authorization_requests_supported") {
+		m.PushedAuthorization = endpoint(pathPush)
 		required := settings.Bool("require_pushed_authorization_requests")
 		m.RequirePushed = &required
 	}
 	body, err := json.Marshal(m)
 	return newDocument(body), err
+}
+
+// confidentialMethods are the ways to authenticate by which a client proves
+// something.
+func confidentialMethods() []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(authMethods)), func(m string) bool { return m == authNone })
 }
 
 var (

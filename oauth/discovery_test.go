@@ -17,21 +17,26 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 		"userinfo_endpoint": issuer + "userinfo", "jwks_uri": issuer + ".well-known/jwks.json", "revocation_endpoint": issuer + "oauth/revoke",
 		"end_session_endpoint": issuer + "oidc/logout", "request_uri_parameter_supported": false, "request_parameter_supported": false,
 		"authorization_response_iss_parameter_supported": true, "claims_parameter_supported": true,
-		"device_authorization_endpoint": nil, "introspection_endpoint": nil, "pushed_authorization_request_endpoint": nil,
-		"registration_endpoint": nil, "require_pushed_authorization_requests": nil,
+		"device_authorization_endpoint": nil, "introspection_endpoint": issuer + "oauth/introspect", "pushed_authorization_request_endpoint": issuer + "oauth/par",
+		"registration_endpoint": nil, "require_pushed_authorization_requests": false,
 	} {
 		if answer.json[name] != want {
 			t.Errorf("%s: got %v, want %v", name, answer.json[name], want)
 		}
 	}
 	for name, want := range map[string][]string{
-		"grant_types_supported":                 {"authorization_code", "client_credentials", "refresh_token"},
-		"code_challenge_methods_supported":      {"S256"},
-		"subject_types_supported":               {"public"},
-		"id_token_signing_alg_values_supported": {"ES256", "EdDSA", "RS256"},
-		"token_endpoint_auth_methods_supported": {"client_secret_basic", "client_secret_post", "none"},
-		"response_modes_supported":              {"query", "fragment", "form_post", "web_message"},
-		"ui_locales_supported":                  {"en"},
+		"grant_types_supported":                                    {"authorization_code", "client_credentials", "refresh_token", grantTokenExchange},
+		"code_challenge_methods_supported":                         {"S256"},
+		"subject_types_supported":                                  {"public"},
+		"id_token_signing_alg_values_supported":                    {"ES256", "EdDSA", "RS256"},
+		"token_endpoint_auth_methods_supported":                    {"client_secret_basic", "client_secret_post", "none", "private_key_jwt"},
+		"introspection_endpoint_auth_methods_supported":            {"client_secret_basic", "client_secret_post", "private_key_jwt"},
+		"revocation_endpoint_auth_methods_supported":               {"client_secret_basic", "client_secret_post", "none", "private_key_jwt"},
+		"token_endpoint_auth_signing_alg_values_supported":         {"ES256", "PS256", "RS256", "RS384"},
+		"revocation_endpoint_auth_signing_alg_values_supported":    {"ES256", "PS256", "RS256", "RS384"},
+		"introspection_endpoint_auth_signing_alg_values_supported": {"ES256", "PS256", "RS256", "RS384"},
+		"response_modes_supported":                                 {"query", "fragment", "form_post", "web_message"},
+		"ui_locales_supported":                                     {"en"},
 	} {
 		if got := list(answer.json[name]); !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", name, got, want)

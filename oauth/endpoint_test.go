@@ -3,12 +3,14 @@ package oauth
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -154,9 +156,23 @@ func (f *fixture) code(tenant string, c codeFor) string {
 	if c.alter != nil {
 		c.alter(&g)
 	}
+	f.session(tenant, g.Session)
 	code, err := f.server.issueCode(ctx, g)
 	f.must(err)
 	return code
+}
+
+// session stores the session of codes that are issued without a browser, unless
+// it is there.
+func (f *fixture) session(tenant string, s *tenancy.Session) {
+	f.t.Helper()
+	row := *s
+	row.TokenHash = tenancy.HashToken(row.ID)
+	row.ExpiresAt = row.AuthenticatedAt.Add(10 * 365 * 24 * time.Hour)
+	row.IdleExpiresAt = row.ExpiresAt
+	if err := tenancy.Sessions.Create(f.in(tenant), &row); !errors.Is(err, tenancy.ErrConflict) {
+		f.must(err)
+	}
 }
 
 // redeem exchanges a code of the single page application.

@@ -28,6 +28,9 @@ type exchange struct {
 	data  grantData
 	view  *fosite.Request // the same as fosite sees it
 
+	subject *Claims // token exchange: of the token presented
+	target  string  // token exchange: the audience, as asked for
+
 	user      *tenancy.User // nil for a program
 	allowance *Allowance    // set before the answer is made
 	answering bool          // fosite makes the answer now
@@ -65,6 +68,7 @@ var decisions = map[string]func(*exchange, context.Context) error{
 	grantAuthorizationCode: (*exchange).decideCode,
 	grantRefreshToken:      (*exchange).decideRefresh,
 	grantClientCredentials: (*exchange).decideMachine,
+	grantTokenExchange:     (*exchange).decideExchange,
 }
 
 // run answers the request. [tenancy.ErrStale] means that somebody else used or

@@ -27,6 +27,10 @@ type grantData struct {
 	Methods     []string     `json:"amr,omitempty"`
 	ACR         string       `json:"acr,omitempty"`
 	Claims      []string     `json:"claims,omitempty"` // of the first ID token only
+
+	// Session is the session the grant came from, by its public id, while that
+	// lives; "" afterwards. It is read together with the row.
+	Session string `json:"-"`
 }
 
 func (d grantData) text() (string, error) {
@@ -37,19 +41,17 @@ func (d grantData) text() (string, error) {
 
 // readGrant reads the row of a code or refresh token by its hash, without the
 // typed table: this statement runs on every exchange. A token that is not of the
-// entered tenant is [tenancy.ErrNotFound], whatever other tenants have.
-//
-// A refresh token outlives its session (contract C3.36). What it gives from then
-// on belongs to no session, or it would be refused as of one that has ended.
+// entered tenant is [tenancy.ErrNotFound], whatever other tenants have. Whether
+// the session lives is judged at now, in the same statement.
 func readGrant(ctx context.Context, kind tenancy.GrantKind, hash string, now tenancy.Time) (*tenancy.Grant, grantData, error) {
 	g, data := tenancy.Grant{Kind: kind, Hash: hash}, grantData{}
-	err := tenancy.QueryRow(ctx, `SELECT id, family, client_id, user_id,
-			CASE WHEN kind = 'refresh' AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.tenant_id = grants.tenant_id
-				AND s.id = grants.session_id AND s.expires_at > ? AND s.idle_expires_at > ?) THEN '' ELSE session_id END, org_id, audience, scope, data,
-			consumed_at, revoked_at, expires_at, idle_expires, last_used_at
+	err := tenancy.QueryRow(ctx, `SELECT id, created_at, family, client_id, user_id, session_id, org_id, audience, scope, data,
+			consumed_at, revoked_at, expires_at, idle_expires, last_used_at,
+			COALESCE((SELECT s.id FROM sessions s WHERE s.tenant_id = grants.tenant_id AND s.id = grants.session_id
+				AND s.user_id = grants.user_id AND s.expires_at > ? AND s.idle_expires_at > ?), '')
 		FROM grants WHERE tenant_id = @tenant AND kind = ? AND hash = ?`, []any{now, now, kind, hash},
-		&g.ID, &g.Family, &g.ClientID, &g.UserID, &g.SessionID, &g.OrgID, &g.Audience, &g.Scope, &g.Data,
-		&g.ConsumedAt, &g.RevokedAt, &g.ExpiresAt, &g.IdleExpires, &g.LastUsedAt)
+		&g.ID, &g.CreatedAt, &g.Family, &g.ClientID, &g.UserID, &g.SessionID, &g.OrgID, &g.Audience, &g.Scope, &g.Data,
+		&g.ConsumedAt, &g.RevokedAt, &g.ExpiresAt, &g.IdleExpires, &g.LastUsedAt, &data.Session)
 	if err != nil {
 		return nil, data, err
 	}

@@ -102,22 +102,3 @@ func TestVerifyLiveCosts(t *testing.T) {
 		t.Errorf("a second later: %d statements", n)
 	}
 }
-
-// TestRefreshAfterLogout: a refresh token that outlives its session gives tokens
-// that do not end with it (C3.36).
-func TestRefreshAfterLogout(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	b := f.browser("acme")
-	answer := b.tokens(ada, "audience", orders, "scope", "openid offline_access")
-	claims, err := f.server.Verify(b.f.in("acme"), answer["access_token"].(string))
-	f.must(err)
-	f.must(f.server.EndSession(f.in("acme"), claims.SessionID))
-	fresh := f.refresh("acme", answer["refresh_token"].(string)).ok()
-	if sid := fresh.claims("access_token")["sid"]; sid != nil {
-		t.Errorf("the token is of session %v, which has ended", sid)
-	}
-	if _, err := f.server.VerifyLive(f.in("acme"), []string{issuerOf("acme")}, fresh.text("access_token")); err != nil {
-		t.Error(err)
-	}
-}

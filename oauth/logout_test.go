@@ -245,3 +245,63 @@ func formOf(w *httptest.ResponseRecorder) url.Values {
 	}
 	return v
 }
+
+// C3.36, C2.8, SC-048: a refresh token outlives its session, and what it gives
+// afterwards is good: it names no session. While the session lives it is named,
+// so that the tokens end with it (C3.31).
+func TestRefreshAfterLogout(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for name, end := range map[string]func(*browser){
+		"logout": func(b *browser) { b.get("/v2/logout") },
+		"idle": func(b *browser) {
+			s := b.session()
+			s.IdleExpiresAt = tenancy.At(f.clock.now())
+			f.must(tenancy.Commit(f.in("acme"), tenancy.Sessions.Replace(f.in("acme"), s)))
+		},
+		"revoked": func(b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{t: t, server: f.server, inside: f.inside, clock: f.clock}
+			b := f.browser("acme")
+			first := b.tokens(ada, "scope", "openid email offline_access")
+			second := f.refresh("acme", first["refresh_token"].(string)).ok()
+			sid := b.session().ID
+			if access, id := second.claims("access_token"), second.claims("id_token"); access["sid"] != sid || id["sid"] != sid {
+				t.Errorf("while the session lives: sid %v and %v, want %s", access["sid"], id["sid"], sid)
+			}
+			if w := f.userinfo("acme", second.text("access_token")); w.Code != http.StatusOK {
+				t.Errorf("while the session lives: userinfo %d %s", w.Code, w.Body)
+			}
+
+			end(b)
+			for _, token := range []string{first["access_token"].(string), second.text("access_token")} { // C3.31
+				wantBearerError(t, f.userinfo("acme", token), http.StatusUnauthorized, "invalid_token", "Bearer error=")
+			}
+			third := f.refresh("acme", second.text("refresh_token")).ok()
+			access, id := third.claims("access_token"), third.claims("id_token")
+			if access["sid"] != nil || id["sid"] != nil || id["auth_time"] != payload(t, first["id_token"].(string))["auth_time"] {
+				t.Errorf("after it ended: access token %v, ID token %v", access, id)
+			}
+			if w := f.userinfo("acme", third.text("access_token")); w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "ada@acme.example") {
+				t.Errorf("after it ended: userinfo %d %s", w.Code, w.Body)
+			}
+			fourth := f.refresh("acme", third.text("refresh_token")).ok() // and so on
+			if w := f.userinfo("acme", fourth.text("access_token")); w.Code != http.StatusOK {
+				t.Errorf("userinfo %d %s", w.Code, w.Body)
+			}
+		})
+	}
+}
+
+// A session of the same id in another tenant keeps nothing alive (C3.24).
+func TestRefreshForeignSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	token := f.refreshToken("acme", codeFor{})
+	f.refreshToken("widgets", codeFor{})
+	f.must(f.server.EndSession(f.in("acme"), "ses_1"))
+	if sid := f.refresh("acme", token).ok().claims("access_token")["sid"]; sid != nil {
+		t.Errorf("sid %v of the session of widgets", sid)
+	}
+}

@@ -30,6 +30,7 @@ type credentials struct {
 	HasSecret bool   // a secret was sent, be it empty
 	Assertion string // RFC 7523 section 2.2
 	Basic     bool   // sent by HTTP Basic
+	Endpoint  string // path below the issuer that an assertion may name too; "" for none
 }
 
 // tokenRequest is a request to a machine endpoint that was found well-formed.
@@ -74,6 +75,19 @@ func parseMachineRequest(r *http.Request) (*tokenRequest, error) {
 	return t, err
 }
 
+// parseFormRequest is [parseMachineRequest] for endpoints that take forms only
+// (RFC 7662 section 2.1, RFC 9126 section 2.1).
+func parseFormRequest(r *http.Request) (*tokenRequest, error) {
+	kind, err := mediaType(r.Header)
+	if err == nil && kind != mediaForm {
+		err = refusal(http.StatusUnsupportedMediaType, fosite.ErrInvalidRequest.ErrorField, "Content-Type must be "+mediaForm)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseMachineRequest(r)
+}
+
 // inBodyOnly are the parameters that must not be in a URL, where logs and
 // histories keep them (RFC 6749 section 2.3.1, RFC 9700 section 4.3).
 var inBodyOnly = []string{
@@ -109,7 +123,7 @@ func readParameters(r *http.Request) (url.Values, error) {
 	}
 	var form url.Values
 	switch kind {
-	case "application/x-www-form-urlencoded":
+	case mediaForm:
 		if form, err = url.ParseQuery(body); err != nil {
 			return nil, refuse(fosite.ErrInvalidRequest, "Malformed request body").because(err)
 		}
@@ -130,16 +144,17 @@ func readBody(r *http.Request) (string, error) {
 	return b.String(), err
 }
 
+const mediaForm = "application/x-www-form-urlencoded"
+
 // mediaType is the body's type. Multipart bodies, which OAuth does not know, are
 // refused with all others (contract C0.6).
 func mediaType(h http.Header) (string, error) {
-	const form = "application/x-www-form-urlencoded"
 	value := h.Get("Content-Type")
-	if value == form {
+	if value == mediaForm {
 		return value, nil
 	}
 	kind, _, err := mime.ParseMediaType(value)
-	if err != nil || kind != form && kind != "application/json" {
+	if err != nil || kind != mediaForm && kind != "application/json" {
 		return "", refusal(http.StatusUnsupportedMediaType, fosite.ErrInvalidRequest.ErrorField,
 			"Content-Type must be application/x-www-form-urlencoded or application/json")
 	}
@@ -234,8 +249,18 @@ func readCredentials(r *http.Request, form url.Values) (credentials, error) {
 		ClientID: form.Get("client_id"), Secret: form.Get("client_secret"),
 		HasSecret: form.Has("client_secret"), Assertion: form.Get("client_assertion"),
 	}
-	if c.HasSecret && c.Assertion != "" {
+	switch kind := form.Get("client_assertion_type"); {
+	case c.HasSecret && c.Assertion != "":
 		return c, errSeveralMethods()
+	case c.Assertion != "" && kind == "":
+		return c, refuse(fosite.ErrInvalidRequest, "Missing required parameter: client_assertion_type")
+	case c.Assertion == "" && kind != "":
+		return c, refuse(fosite.ErrInvalidRequest, "Missing required parameter: client_assertion")
+	case kind != "" && kind != assertionType: // RFC 7521 section 4.2.1
+		return c, errInvalidClient()
+	}
+	if c.Assertion != "" && c.ClientID == "" { // RFC 7521 section 4.2: the subject identifies the client
+		c.ClientID = assertedClient(c.Assertion)
 	}
 	headers := r.Header.Values("Authorization")
 	if len(headers) == 0 {

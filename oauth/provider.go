@@ -67,6 +67,7 @@ func newProvider(s *Server) *provider {
 	refresh := &oauth2.RefreshTokenGrantHandler{AccessTokenStrategy: strat, RefreshTokenStrategy: strat, TokenRevocationStorage: st, Config: p}
 	refreshID := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: identity, Config: p}
 	machine := machineHandler{strat}
+	exchanged := exchangeHandler{machine}
 
 	p.authorize = fosite.AuthorizeEndpointHandlers{explicit, explicitID, proof} // the others need the code of the first
 	p.byGrant = map[string]grantHandlers{
@@ -83,6 +84,10 @@ func newProvider(s *Server) *provider {
 		grantClientCredentials: {
 			request: fosite.TokenEndpointHandlers{machine},
 			answer:  fosite.TokenEndpointHandlers{machine},
+		},
+		grantTokenExchange: { // no refresh or ID token, whatever was granted (contract C4.43)
+			request: fosite.TokenEndpointHandlers{exchanged},
+			answer:  fosite.TokenEndpointHandlers{exchanged},
 		},
 	}
 	p.fosite = fosite.NewOAuth2Provider(st, p)

@@ -113,6 +113,9 @@ func (s *Server) table() map[string]route {
 		"/oauth/token":  {methods: post, cors: corsClients, handle: s.token},
 		"/oauth/revoke": {methods: post, cors: corsClients, handle: s.revoke},
 
+		pathPush:            {methods: post, handle: s.push},
+		"/oauth/introspect": {methods: post, handle: s.introspect},
+
 		"/.well-known/openid-configuration":       {methods: get, cors: corsAnyone, handle: s.discovery, suspended: true},
 		"/.well-known/oauth-authorization-server": {methods: get, cors: corsAnyone, handle: s.discovery, suspended: true},
 		"/.well-known/jwks.json":                  {methods: get, cors: corsAnyone, handle: s.jwks, suspended: true},

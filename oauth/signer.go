@@ -65,6 +65,17 @@ type accessInput struct {
 	AuthTime  tenancy.Time // when the person logged in; 0 for none
 	GrantType string       // gty; "" where it is left out
 	Front     bool         // handed out by the authorization endpoint: a shorter life
+	Actor     *Actor       // who acts for the user; nil for nobody
+	Until     int64        // when it expires at the latest, in seconds since 1970; 0 for no limit
+}
+
+// fromSubject makes the token one that was exchanged for another (RFC 8693 section
+// 4.1; contract C4.43): the client acts for the user, no longer than that one
+// lives (C2.15), and only as long as its family and session do.
+func (in *accessInput) fromSubject(subject *Claims) {
+	in.GrantType, in.Until = gtyTokenExchange, subject.ExpiresAt
+	in.Actor = &Actor{Subject: in.Client.ID + "@clients", ClientID: in.Client.ID}
+	in.Family, in.SessionID, in.AuthTime = familyOf(subject.ID), subject.SessionID, tenancy.Time(subject.AuthTime*1e6)
 }
 
 // accessToken mints an access token (contract C2.7, C2.8) and returns it with
@@ -76,10 +87,13 @@ func (s *Server) accessToken(ctx context.Context, in accessInput) (token string,
 	}
 	a, now := in.Allowance, s.now().Unix()
 	expiresIn = int64(a.lifetime(in.Front) / time.Second)
+	if in.Until != 0 {
+		expiresIn = min(expiresIn, in.Until-now)
+	}
 	claims := &Claims{
 		Issuer: tenancy.VisitOf(ctx).Issuer, Azp: in.Client.ID, ClientID: in.Client.ID, ID: newTokenID(in.Family),
 		IssuedAt: now, ExpiresAt: now + expiresIn, Scope: strings.Join(a.Scopes, " "), Permissions: a.Permissions,
-		TenantID: tenant.ID, SessionID: in.SessionID, AuthTime: in.AuthTime.Unix(), GrantType: in.GrantType,
+		TenantID: tenant.ID, SessionID: in.SessionID, AuthTime: in.AuthTime.Unix(), GrantType: in.GrantType, Actor: in.Actor,
 	}
 	claims.Audience = audienceClaim(claims.Issuer, a, in.User != nil)
 	claims.Subject = in.Client.ID + "@clients"

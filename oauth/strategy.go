@@ -74,13 +74,27 @@ func (st *strategy) GenerateAccessToken(ctx context.Context, _ fosite.Requester)
 	}
 	in := accessInput{Client: x.client.Client, User: x.user, Allowance: x.allowance}
 	if x.grant != nil {
-		in.Family, in.SessionID, in.AuthTime = x.grant.Family, x.grant.SessionID, x.data.AuthTime
+		in.Family, in.SessionID, in.AuthTime = x.grant.Family, x.sessionID(), x.data.AuthTime
 	}
-	if x.request.grant == grantClientCredentials {
-		in.GrantType = "client-credentials"
+	switch {
+	case x.request.grant == grantClientCredentials:
+		in.GrantType = gtyClientCredentials
+	case x.subject != nil:
+		in.fromSubject(x.subject)
 	}
 	x.accessToken, x.expiresIn, err = st.server.accessToken(ctx, in)
 	return x.accessToken, "", err
+}
+
+// sessionID is the sid of the tokens (contract C2.8). A code's tokens name the
+// session they came from, so that they end with it (contract C3.31), even at once.
+// A refresh token outlives its session (contract C3.36): what it gives afterwards
+// names none, because a token of a session that has ended is over from the start.
+func (x *exchange) sessionID() string {
+	if x.request.grant == grantRefreshToken {
+		return x.data.Session
+	}
+	return x.grant.SessionID
 }
 
 // ValidateAccessToken implements oauth2.AccessTokenStrategy. Access tokens are
@@ -93,7 +107,7 @@ func (*strategy) ValidateAccessToken(context.Context, fosite.Requester, string) 
 func (st *strategy) GenerateIDToken(ctx context.Context, _ time.Duration, _ fosite.Requester) (string, error) {
 	x := exchangeOf(ctx)
 	in := idInput{
-		Client: x.client.Client, User: x.user, Allowance: x.allowance, SessionID: x.grant.SessionID,
+		Client: x.client.Client, User: x.user, Allowance: x.allowance, SessionID: x.sessionID(),
 		AuthTime: x.data.AuthTime, Methods: x.data.Methods, ACR: x.data.ACR, AccessToken: x.accessToken,
 	}
 	if x.request.grant == grantAuthorizationCode { // not repeated on refresh (contract C2.13)

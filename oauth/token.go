@@ -68,6 +68,7 @@ type tokenAnswer struct {
 	TokenType    string `json:"token_type"`
 	ExpiresIn    int64  `json:"expires_in"` // seconds
 	Scope        string `json:"scope"`
+	IssuedType   string `json:"issued_token_type,omitempty"` // of an exchange (RFC 8693 section 2.2.1)
 }
 
 // write answers with the tokens.
@@ -77,9 +78,13 @@ func (x *exchange) write(w http.ResponseWriter) error {
 	b.Reset()
 	encoder := json.NewEncoder(b)
 	encoder.SetEscapeHTML(false)
+	issuedType := ""
+	if x.subject != nil {
+		issuedType = tokenTypeAccess
+	}
 	err := encoder.Encode(&tokenAnswer{
 		AccessToken: x.accessToken, IDToken: x.idToken, RefreshToken: x.refreshToken,
-		TokenType: "Bearer", ExpiresIn: x.expiresIn, Scope: strings.Join(x.allowance.Scopes, " "),
+		TokenType: "Bearer", ExpiresIn: x.expiresIn, Scope: strings.Join(x.allowance.Scopes, " "), IssuedType: issuedType,
 	})
 	if err != nil {
 		return err
@@ -97,6 +102,7 @@ var exchangeEvents = map[string][2]string{
 	grantAuthorizationCode: {"seacft", "feacft"},
 	grantRefreshToken:      {"sertft", "fertft"},
 	grantClientCredentials: {"seccft", "feccft"},
+	grantTokenExchange:     {"secte", "fecte"},
 }
 
 // reuseEvent is the code for a refresh token that was used again (contract C4.39).
@@ -124,7 +130,7 @@ func (s *Server) recordExchange(ctx context.Context, x *exchange, err error) {
 		e.UserID, e.Connection, e.OrgID, e.Audience = x.grant.UserID, x.data.Connection, x.grant.OrgID, x.grant.Audience
 	}
 	if x.user != nil {
-		e.UserName = userName(x.user)
+		e.UserID, e.UserName = x.user.ID, userName(x.user)
 	}
 	if a := x.allowance; a != nil {
 		e.Audience, e.Scope = a.Audience, strings.Join(a.Scopes, " ")

@@ -97,31 +97,19 @@ func bearerRefusal(err error) error {
 func (s *Server) tokenHolder(ctx context.Context, claims *Claims) (*tenancy.User, *tenancy.Session, error) {
 	over := bearerError(http.StatusUnauthorized, "invalid_token", "The access token is invalid")
 	switch {
-	case strings.HasSuffix(claims.Subject, "@clients") || !hasScope(claims.Scope, scopeOpenID):
+	case claims.machine() || !hasScope(claims.Scope, scopeOpenID):
 		return nil, nil, bearerError(http.StatusForbidden, "insufficient_scope", "The access token has no openid scope")
 	case !claims.Audience.Has(claims.Issuer + "userinfo"):
 		return nil, nil, over
 	}
-	var session *tenancy.Session
-	if claims.SessionID != "" {
-		var err error
-		if session, err = s.sessionByID(ctx, claims.SessionID); err != nil {
-			return nil, nil, err
-		}
-		if session == nil || session.UserID != claims.Subject {
-			return nil, nil, over
-		}
-	}
-	user, err := tenancy.Users.Get(ctx, claims.Subject)
+	h, err := s.holder(ctx, claims)
 	switch {
-	case errors.Is(err, tenancy.ErrNotFound):
-		return nil, nil, over
 	case err != nil:
 		return nil, nil, err
-	case user.Blocked:
+	case h == nil || h.user == nil:
 		return nil, nil, over
 	}
-	return user, session, nil
+	return h.user, h.session, nil
 }
 
 func hasScope(list, scope string) bool {

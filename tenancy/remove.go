@@ -39,8 +39,10 @@ func RemoveClient(ctx context.Context, id string) []Stmt {
 	return append([]Stmt{
 		Clients.Remove(ctx, id).Once(),
 		ClientConnections.RemoveWhere(ctx, "client_id = ?", id),
+		ClientCredentials.RemoveWhere(ctx, "client_id = ?", id),
 		Grants.RemoveWhere(ctx, "client_id = ?", id),
 		LoginSessions.RemoveWhere(ctx, "client_id = ?", id),
+		PushedRequests.RemoveWhere(ctx, "client_id = ?", id),
 	}, removeGrantsOf(ctx, "client_id = ?", id)...)
 }
 

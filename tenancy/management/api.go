@@ -121,7 +121,7 @@ func table() []route {
 		organizations.routes(), organizationRoutes, memberRoutes, organizationConnectionRoutes, organizationGrantRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),
-		clients.routes(), clientRoutes,
+		clients.routes(), clientRoutes, clientCredentialRoutes,
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,

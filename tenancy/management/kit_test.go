@@ -156,6 +156,9 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 			Row: tenancy.Row{ID: only("cgr_", tenant)}, ClientID: only("only", tenant),
 			Audience: apiName, OrganizationUsage: "allow", SubjectType: "client",
 		}),
+		tenancy.ClientCredentials.Insert(ctx, &tenancy.ClientCredential{
+			Row: tenancy.Row{ID: only("cred_", tenant)}, ClientID: only("only", tenant), Name: "Of " + tenant, KeyID: "kid", Alg: "ES256",
+		}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: sameConn}, Name: "db", Strategy: "auth0", DisplayName: "Of " + tenant}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: only("con_", tenant)}, Name: "only-" + tenant, Strategy: "auth0"}),
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: tenancy.Row{ID: sameOrg}, Name: "same", DisplayName: "Of " + tenant}),

@@ -11,6 +11,13 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
+// aPublicKey is one of curve P-256.
+const aPublicKey = `-----BEGIN PUBLIC KEY-----
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEkxnsLkFrdkJNpl6R1lC45HK/XI1s
+QVUizgBBYZHuYf5LkpoYzS76lB6ZpYzxPCa9Ol8DeiPsd9ON5Qod5EBA5w==
+-----END PUBLIC KEY-----
+`
+
 // bodies are valid bodies of the routes that need one to get as far as looking
 // an entity up. The rows they name exist in the tenant called tenant.
 func bodies(tenant string) map[string]any {
@@ -19,6 +26,7 @@ func bodies(tenant string) map[string]any {
 		"POST /roles":                                                map[string]any{"name": "New"},
 		"POST /resource-servers":                                     map[string]any{"identifier": "https://new.example.com"},
 		"POST /clients":                                              map[string]any{"name": "New"},
+		"POST /clients/{id}/credentials":                             map[string]any{"credential_type": "public_key", "pem": aPublicKey},
 		"POST /client-grants":                                        map[string]any{"client_id": only("only", tenant), "audience": "https://only." + tenant, "scope": []string{}},
 		"POST /connections":                                          map[string]any{"name": "new", "strategy": "auth0"},
 		"POST /organizations":                                        map[string]any{"name": "new"},
@@ -67,7 +75,7 @@ func pathOf(r RouteInfo, tenant string) string {
 	}
 	kind := "/" + strings.Split(path, "/")[1]
 	return strings.NewReplacer("{id}", ids[kind], "{name}", "only-"+tenant, "{user}", only("auth0%7C", tenant),
-		"{connection}", only("con_", tenant), "{grant}", only("cgr_", tenant), "{kid}", only("kid_", tenant)).Replace(path)
+		"{connection}", only("con_", tenant), "{grant}", only("cgr_", tenant), "{kid}", only("kid_", tenant), "{credential}", only("cred_", tenant)).Replace(path)
 }
 
 // TestForeignRows is generated from the route table: whatever an acme caller
@@ -218,6 +226,7 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.RolePermissions)
 		dump(ctx, k, &b, tenancy.ResourceServers)
 		dump(ctx, k, &b, tenancy.Clients)
+		dump(ctx, k, &b, tenancy.ClientCredentials)
 		dump(ctx, k, &b, tenancy.ClientGrants)
 		dump(ctx, k, &b, tenancy.GrantOrganizations)
 		dump(ctx, k, &b, tenancy.Connections)

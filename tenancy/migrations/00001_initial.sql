@@ -100,6 +100,35 @@ CREATE TABLE clients (
 	PRIMARY KEY (tenant_id, id)
 );
 
+CREATE TABLE client_credentials (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	client_id TEXT NOT NULL DEFAULT '',
+	name TEXT NOT NULL DEFAULT '',
+	key_id TEXT NOT NULL DEFAULT '',
+	alg TEXT NOT NULL DEFAULT '',
+	public TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX client_credentials_client_id_key_id ON client_credentials (tenant_id, client_id, key_id);
+
+CREATE TABLE client_assertions (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX client_assertions_by_expires_at ON client_assertions (tenant_id, expires_at);
+
 CREATE TABLE client_grants (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -407,6 +436,21 @@ CREATE TABLE login_sessions (
 );
 
 CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
+
+CREATE TABLE pushed_requests (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	client_id TEXT NOT NULL DEFAULT '',
+	request TEXT NOT NULL DEFAULT 'null',
+	consumed_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX pushed_requests_by_expires_at ON pushed_requests (tenant_id, expires_at);
 
 CREATE TABLE login_attempts (
 	tenant_id TEXT NOT NULL,

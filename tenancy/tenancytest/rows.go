@@ -20,6 +20,7 @@ type table interface {
 
 var tables = []table{
 	tenancy.Tenants, tenancy.SettingsRows, tenancy.SigningKeys, tenancy.Clients, tenancy.ClientGrants,
+	tenancy.ClientCredentials, tenancy.ClientAssertions, tenancy.PushedRequests,
 	tenancy.GrantOrganizations, tenancy.ResourceServers, tenancy.Roles, tenancy.RolePermissions, tenancy.UserRoles,
 	tenancy.UserPermissions, tenancy.Organizations, tenancy.Members, tenancy.OrganizationConnections, tenancy.Users,
 	tenancy.Passwords, tenancy.Connections, tenancy.ClientConnections, tenancy.Sessions, tenancy.LoginSessions,
