@@ -17,6 +17,7 @@ type services struct {
 	directory  *tenancy.Directory
 	lifecycle  *tenancy.Lifecycle
 	sync       *tenantsync.Loop
+	keeper     *tenancy.Housekeeper
 	oauth      paths
 	login      paths
 	management http.Handler
@@ -53,6 +54,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, Log: log}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -80,7 +82,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run,
+		s.directory.Run, s.sync.Run, s.keeper.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
