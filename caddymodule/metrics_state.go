@@ -32,6 +32,9 @@ var (
 	syncFailures     = describeState("sync_failures_total", "Times a tenant could not be brought up to date.")
 	sweepsRemoved    = describeState("housekeeping_removed_rows_total", "Expired rows removed, by table.", "table")
 	sweepsDone       = describeState("housekeeping_visits_total", "Times a tenant was swept for expired rows.")
+	logWritten       = describeState("log_entries_written_total", "Entries written to tenants' logs.")
+	logDropped       = describeState("log_entries_dropped_total", "Entries of tenants' logs that were lost, because too many waited or a database failed.")
+	logWaiting       = describeState("log_entries_waiting", "Entries that wait to be written to tenants' logs.")
 	sweepsFailed     = describeState("housekeeping_errors_total", "Times a tenant could not be swept.")
 )
 
@@ -40,7 +43,7 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		openDatabases, maxDatabases, tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
 		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
-		sweepsRemoved, sweepsDone, sweepsFailed,
+		sweepsRemoved, sweepsDone, sweepsFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
 	}
@@ -84,6 +87,10 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(syncLag, float64(loop.Lag))
 	counter(syncVisits, loop.Visits)
 	counter(syncFailures, loop.Failures)
+	entries := s.logBook.Stats()
+	counter(logWritten, entries.Written)
+	counter(logDropped, entries.Dropped)
+	gauge(logWaiting, float64(entries.Waiting))
 	swept := s.keeper.Stats()
 	for table, n := range swept.Removed {
 		counter(sweepsRemoved, n, table)

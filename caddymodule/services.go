@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/oauth"
 	"github.com/gatehouse-id/gatehouse/oauth/login"
@@ -18,6 +19,7 @@ type services struct {
 	lifecycle  *tenancy.Lifecycle
 	sync       *tenantsync.Loop
 	keeper     *tenancy.Housekeeper
+	logBook    *tenancy.LogBook
 	oauth      paths
 	login      paths
 	management http.Handler
@@ -39,10 +41,14 @@ type paths interface {
 // under, with the scheme and port of each, the one for links first.
 func openServices(ctx context.Context, rt *runtime, like []string) (*services, error) {
 	c, log := &rt.config, newLog(rt)
-	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
 	tenancy.SetManagementAliases(c.ManagementAliases)
 
 	s := &services{pool: rt.store.pool}
+	s.logBook = &tenancy.LogBook{Pool: s.pool, MachineTokens: c.Logs.MachineTokens != nil && *c.Logs.MachineTokens, Log: log}
+	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
+	if !c.Logs.Off {
+		recorder = append(recorder, s.logBook)
+	}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
 	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
 	s.sync = tenantsync.New(tenantsync.Config{
@@ -54,7 +60,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, Log: log}
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -82,7 +88,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.keeper.Run,
+		s.directory.Run, s.sync.Run, s.keeper.Run, s.logBook.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },

@@ -106,8 +106,12 @@ func (l *Lifecycle) record(ctx context.Context, t *Tenant, what string) {
 	if l.Recorder == nil {
 		return
 	}
+	if inside, leave, err := l.Directory.EnterControlPlane(ctx); err == nil { // whose log it belongs in
+		defer leave()
+		ctx = inside
+	}
 	l.Recorder.Record(ctx, Event{
-		Type: "gh_tenant", Description: "tenant." + what,
+		Date: At(time.Now()), Type: "gh_tenant", Description: "tenant." + what,
 		Details: json.RawMessage(fmt.Sprintf(`{"tenant_id":%q,"state":%q}`, t.ID, t.State)),
 	})
 }

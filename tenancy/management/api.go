@@ -125,7 +125,7 @@ func table() []route {
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,
-		keyRoutes, sessionRoutes,
+		keyRoutes, sessionRoutes, logRoutes,
 	)
 }
 
