@@ -91,7 +91,7 @@ func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason 
 			return Errorf(http.StatusForbidden, "system_resource", "The control plane is always active")
 		}
 		if t.State != next && !t.State.MayBecome(next) {
-			return Errorf(http.StatusConflict, "tenant_conflict", "Tenant '%s' is %s and cannot become %s", id, t.State, next)
+			return stateConflict(t, next)
 		}
 		t.State, t.ProvisioningError = next, reason
 		return nil

@@ -69,6 +69,8 @@ type Lifecycle interface {
 	Create(ctx context.Context, wish tenancy.NewTenant) (*tenancy.Tenant, error)
 	Update(ctx context.Context, id string, alter func(*tenancy.Tenant) error) (*tenancy.Tenant, error)
 	Delete(ctx context.Context, id string) error
+	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
+	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).

@@ -30,6 +30,7 @@ func bodies(tenant string) map[string]any {
 		"POST /roles/{id}/users":                                     map[string]any{"users": []string{only("auth0|", tenant)}},
 		"POST /users/{id}/roles":                                     map[string]any{"roles": []string{only("rol_", tenant)}},
 		"DELETE /users/{id}/roles":                                   map[string]any{"roles": []string{only("rol_", tenant)}},
+		"POST /tenants/{id}/suspend":                                 map[string]any{"reason": "x"},
 		"POST /users/{id}/permissions":                               api,
 		"DELETE /users/{id}/permissions":                             api,
 		"POST /organizations/{id}/members":                           map[string]any{"members": []string{only("auth0|", tenant)}},
