@@ -194,6 +194,91 @@ func pick(inside context.Context, kind OperationKind, id string) (*journal, erro
 	return &journal{op: op, written: time.Now()}, nil
 }
 
+// resume takes up a creation that was cut off.
+func (l *Lifecycle) resume(ctx context.Context, t *Tenant) error {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	j, err := pick(inside, OperationProvision, t.ID)
+	if err != nil {
+		return err
+	}
+	if j == nil { // begun by a version that recorded none
+		j = newOperation(OperationProvision, t, t.CreatedBy, OperationParams{})
+	}
+	_, err = l.provision(ctx, t, j)
+	return err
+}
+
+// deprovision begins or takes up the removal of a tenant.
+func (l *Lifecycle) deprovision(ctx context.Context, id string) (*journal, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	j, err := pick(inside, OperationDeprovision, id)
+	if err != nil {
+		return nil, err
+	}
+	if j == nil {
+		j = newOperation(OperationDeprovision, &Tenant{Row: Row{ID: id}}, actor(ctx), OperationParams{})
+	}
+	j.note("fence", "succeeded", nil)
+	return j, nil
+}
+
+// unregister removes what the control plane has of a tenant: its organization and
+// its registry row with the data key, without which no copy can be read.
+func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	for _, step := range []string{"organization", "domains", "keys", "registry"} { // one batch
+		j.note(step, "succeeded", nil)
+	}
+	j.finish(OperationSucceeded, "")
+	remove := func() []Stmt {
+		stmts := RemoveOrganization(inside, t.OrganizationID)
+		stmts[0].Rows = AnyRows // a creation that failed may have made none
+		return append(stmts, Tenants.Remove(inside, t.ID))
+	}
+	err = j.commit(inside, remove()...)
+	if errors.Is(err, ErrStale) { // another process was at the same operation
+		err = Commit(inside, remove()...)
+	}
+	return err
+}
+
+// stuck records that the removal of a tenant failed. The tenant stays deleting.
+func (l *Lifecycle) stuck(ctx context.Context, j *journal, cause error) error {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	j.note("database", "failed", cause)
+	j.finish(OperationFailed, "database: "+cause.Error())
+	return j.commit(inside)
+}
+
+type actorKey struct{}
+
+// WithActor returns a context that says who asked for what is done with it, by
+// subject; operations note it.
+func WithActor(ctx context.Context, subject string) context.Context {
+	return context.WithValue(ctx, actorKey{}, subject)
+}
+
+func actor(ctx context.Context) string {
+	subject, _ := ctx.Value(actorKey{}).(string)
+	return subject
+}
+
 // LastOperation returns the newest operation on a tenant, or [ErrNotFound]. It is
 // asked inside the control plane.
 func LastOperation(inside context.Context, id string) (*Operation, error) {
@@ -208,8 +293,7 @@ func LastOperation(inside context.Context, id string) (*Operation, error) {
 }
 
 // Retry runs a failed operation once more, and returns it as it began. The work
-// goes on behind the caller (contract C5.28): wait is called with a function that
-// ends with it.
+// goes on behind the caller, and records how it ends (contract C5.28).
 //
 // Errors: [ErrNotFound], and 409 for an operation that has not failed.
 func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, error) {

@@ -71,6 +71,7 @@ type Lifecycle interface {
 	Delete(ctx context.Context, id string) error
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
+	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).
@@ -119,7 +120,7 @@ func Routes() []RouteInfo {
 // table is all routes.
 func table() []route {
 	return slices.Concat(
-		tenantRoutes, syncRoutes, settingsRoutes,
+		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
 		organizations.routes(), organizationRoutes, memberRoutes, organizationConnectionRoutes, organizationGrantRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),

@@ -325,3 +325,12 @@ func (k *kit) in(tenant string, c claims) claims {
 	c.OrgID, c.OrgName = t.OrganizationID, tenant
 	return c
 }
+
+// cp is a context inside the control plane until the test ends.
+func (k *kit) cp() context.Context {
+	k.Helper()
+	ctx, leave, err := k.directory.EnterControlPlane(k.Context())
+	k.must(err)
+	k.Cleanup(leave)
+	return ctx
+}

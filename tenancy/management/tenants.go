@@ -97,13 +97,7 @@ func admitOne(spares string) func(*Call) (tenancy.TenantRef, error) {
 	return func(c *Call) (tenancy.TenantRef, error) {
 		access := c.route.access
 		access.Spares = spares
-		_, err := tenancy.AccessTenant(c.request, access, c.param("id"), func(orgID, sub string) (bool, error) {
-			_, err := tenancy.Members.Get(c.host, tenancy.Join(orgID, sub))
-			if errors.Is(err, tenancy.ErrNotFound) {
-				return false, nil
-			}
-			return err == nil, err
-		})
+		_, err := tenancy.AccessTenant(c.request, access, c.param("id"), c.isMember)
 		return c.request.Host, err
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"reflect"
 	"time"
 	"unicode/utf8"
@@ -63,7 +62,7 @@ func createTenant(ctx context.Context, c *Call) (any, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
-	c.w.Header().Set("Location", prefix+"/tenants/"+url.PathEscape(wish.ID))
+	c.locate(ctx, wish.ID)
 	if !inTime {
 		c.status = http.StatusAccepted
 		if o.tenant, err = tenancy.Tenants.Get(ctx, wish.ID); err != nil {
@@ -182,7 +181,7 @@ func deleteTenant(ctx context.Context, c *Call) (any, error) {
 	if _, err := c.registered(ctx); err != nil {
 		return nil, err
 	}
-	o, inTime := patiently(ctx, func(ctx context.Context) (*tenancy.Tenant, error) {
+	o, inTime := patiently(tenancy.WithActor(ctx, c.credential.Subject), func(ctx context.Context) (*tenancy.Tenant, error) {
 		return nil, c.api.config.Lifecycle.Delete(ctx, id)
 	})
 	switch {
@@ -193,6 +192,7 @@ func deleteTenant(ctx context.Context, c *Call) (any, error) {
 	case !inTime:
 		c.status = http.StatusAccepted
 	}
+	c.locate(ctx, id)
 	return none{}, nil
 }
 
