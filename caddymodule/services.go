@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -70,6 +71,9 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	}})
 	if err != nil {
 		return nil, err
+	}
+	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
+		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},

@@ -98,6 +98,27 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestVerifySeeded: C8.6. A tenant that lacks what it begins with is not active.
+func TestVerifySeeded(t *testing.T) {
+	w := openWorld(t)
+	w.Verify = func(ctx context.Context, _ *tenancy.Tenant) error { return tenancy.VerifySeeded(ctx) }
+	acme, err := w.Create(t.Context(), tenancy.NewTenant{ID: "acme", FriendlyName: "Acme"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, w.Pool, acme, func(ctx context.Context) error {
+		for table, missing := range map[string]string{"clients": "default client", "connections": "default connection", "resource_servers": "management API"} {
+			if err := tenancy.Commit(ctx, tenancy.SQL(ctx, "DELETE FROM "+table+" WHERE tenant_id = @tenant").Settled()); err != nil {
+				return err
+			}
+			if err := tenancy.VerifySeeded(ctx); err == nil {
+				t.Errorf("without %s (%s) it passed", table, missing)
+			}
+		}
+		return nil
+	})
+}
+
 // TestOperationIsResumed: C8.7, SC-102. After an end of the process the creation
 // goes on with the settings that the caller had asked for, as another attempt.
 func TestOperationIsResumed(t *testing.T) {
