@@ -71,6 +71,9 @@ type App struct {
 	// Which settings tenants inherit.
 	Inherit *Inherit `json:"inherit,omitempty"`
 
+	// What tenants' own logs keep.
+	Logs *Logs `json:"logs,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 

@@ -59,6 +59,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keys          <settings...>
 //			excluded_keys <settings...>
 //		}
+//		logs {
+//			keep           <duration>
+//			machine_tokens [on|off]
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
@@ -67,7 +71,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		port               <port>
 //	}
 //
-// `sync off` and `inherit off` turn the feature off. Only database may be
+// `sync off`, `inherit off` and `logs off` turn the feature off. Only database may be
 // repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -95,6 +99,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
+		"logs":               nested(&a.Logs),
 		"access":             nested(&a.Access),
 		"management_aliases": list(&a.ManagementAliases),
 		"port":               number(&a.Port, 65535),
@@ -239,6 +244,29 @@ func (i *Inherit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads
 //
+//	logs {
+//		keep           <duration>
+//		machine_tokens [on|off]
+//	}
+//
+// or `logs off`.
+func (l *Logs) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	off, err := isOff(d)
+	if err != nil {
+		return err
+	}
+	if off {
+		l.Off = true
+		return noBlock(d)
+	}
+	return words{
+		"keep":           duration(&l.Keep),
+		"machine_tokens": toggle(&l.MachineTokens),
+	}.block(d, "logs")
+}
+
+// UnmarshalCaddyfile reads
+//
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
@@ -273,5 +301,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Database)(nil)
 	_ caddyfile.Unmarshaler = (*Sync)(nil)
 	_ caddyfile.Unmarshaler = (*Inherit)(nil)
+	_ caddyfile.Unmarshaler = (*Logs)(nil)
 	_ caddyfile.Unmarshaler = (*Access)(nil)
 )

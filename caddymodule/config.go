@@ -83,6 +83,19 @@ func (i *Inherit) choice() tenancy.Inheritance {
 	return tenancy.Inheritance{Mode: i.Mode, Keys: i.Keys, ExcludedKeys: i.ExcludedKeys}
 }
 
+// Logs says what tenants' own logs keep, which the management API reads.
+type Logs struct {
+	// Whether no log is kept. Default: false.
+	Off bool `json:"off,omitempty"`
+
+	// How long entries stay. Default: 30 days.
+	Keep caddy.Duration `json:"keep,omitempty"`
+
+	// Whether every token that a machine gets is an entry too (type seccft).
+	// Default: false; getting such a token then writes to no database.
+	MachineTokens *bool `json:"machine_tokens,omitempty"`
+}
+
 // Access says what a tenant's first administrator may do within it.
 type Access struct {
 	// Names of roles of the control plane. Default: Tenant Admin. An empty list
@@ -220,6 +233,15 @@ func (a *App) completeParts() (errs []error) {
 		wrong("inherit: %w", err)
 	} else if a.Inherit.Mode != tenancy.InheritSelected && len(a.Inherit.Keys) > 0 {
 		wrong("inherit: keys choose what mode selected inherits; mode %s takes none", a.Inherit.Mode)
+	}
+	if a.Logs == nil {
+		a.Logs = new(Logs)
+	}
+	if a.Logs.Keep < 0 {
+		wrong("logs: keep cannot be negative")
+	}
+	if a.Logs.Keep == 0 {
+		a.Logs.Keep = caddy.Duration(30 * 24 * time.Hour)
 	}
 	if a.Access == nil {
 		a.Access = new(Access)

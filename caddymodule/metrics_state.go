@@ -30,6 +30,12 @@ var (
 	syncLag          = describeState("sync_lag_revisions", "Revisions the tenant furthest behind lacks.")
 	syncVisits       = describeState("sync_visits_total", "Times a tenant was brought up to date.")
 	syncFailures     = describeState("sync_failures_total", "Times a tenant could not be brought up to date.")
+	sweepsRemoved    = describeState("housekeeping_removed_rows_total", "Expired rows removed, by table.", "table")
+	sweepsDone       = describeState("housekeeping_visits_total", "Times a tenant was swept for expired rows.")
+	logWritten       = describeState("log_entries_written_total", "Entries written to tenants' logs.")
+	logDropped       = describeState("log_entries_dropped_total", "Entries of tenants' logs that were lost, because too many waited or a database failed.")
+	logWaiting       = describeState("log_entries_waiting", "Entries that wait to be written to tenants' logs.")
+	sweepsFailed     = describeState("housekeeping_errors_total", "Times a tenant could not be swept.")
 )
 
 // Describe implements [prometheus.Collector].
@@ -37,6 +43,7 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		openDatabases, maxDatabases, tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
 		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
+		sweepsRemoved, sweepsDone, sweepsFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
 	}
@@ -47,8 +54,8 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
-	counter := func(d *prometheus.Desc, value int64) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value))
+	counter := func(d *prometheus.Desc, value int64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	work := tenancy.PasswordWork()
 	gauge(passwordsWaiting, float64(work.Waiting))
@@ -80,6 +87,16 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(syncLag, float64(loop.Lag))
 	counter(syncVisits, loop.Visits)
 	counter(syncFailures, loop.Failures)
+	entries := s.logBook.Stats()
+	counter(logWritten, entries.Written)
+	counter(logDropped, entries.Dropped)
+	gauge(logWaiting, float64(entries.Waiting))
+	swept := s.keeper.Stats()
+	for table, n := range swept.Removed {
+		counter(sweepsRemoved, n, table)
+	}
+	counter(sweepsDone, swept.Visits)
+	counter(sweepsFailed, swept.Errors)
 }
 
 // newest returns the services of a started runtime, or nil.

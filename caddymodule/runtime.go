@@ -50,7 +50,7 @@ func newRuntime(a *App) (*runtime, error) {
 	rt := &runtime{store: taken.(*store), storeKey: key}
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
-		Inherit: a.Inherit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
+		Inherit: a.Inherit, Logs: a.Logs, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
 	}
 	rt.log.Store(a.log)
 	return rt, nil
@@ -121,6 +121,9 @@ func (rt *runtime) Destruct() error {
 func (rt *runtime) close() error {
 	rt.visitors.drain(drainTime)
 	rt.looping.Wait() // each step of a loop is bounded
+	if s := rt.services.Load(); s != nil {
+		s.logBook.Flush(context.Background()) // bounded as well
+	}
 	_, err := stores.Delete(rt.storeKey)
 	return err
 }

@@ -2,8 +2,10 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/oauth"
 	"github.com/gatehouse-id/gatehouse/oauth/login"
@@ -19,6 +21,8 @@ type services struct {
 	lifecycle  *tenancy.Lifecycle
 	sync       *tenantsync.Loop
 	tokens     *oauth.Server
+	keeper     *tenancy.Housekeeper
+	logBook    *tenancy.LogBook
 	oauth      paths
 	login      paths
 	management http.Handler
@@ -44,10 +48,14 @@ type paths interface {
 // under, with the scheme and port of each, the one for links first.
 func openServices(ctx context.Context, rt *runtime, like []string) (*services, error) {
 	c, log := &rt.config, newLog(rt)
-	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
 	tenancy.SetManagementAliases(c.ManagementAliases)
 
 	s := &services{pool: rt.store.pool}
+	s.logBook = &tenancy.LogBook{Pool: s.pool, MachineTokens: c.Logs.MachineTokens != nil && *c.Logs.MachineTokens, Log: log}
+	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
+	if !c.Logs.Off {
+		recorder = append(recorder, s.logBook)
+	}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
 	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
 		return issuers(c.hosts, t, slices.Concat(like, also)...)
@@ -62,6 +70,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -71,6 +80,9 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	}})
 	if err != nil {
 		return nil, err
+	}
+	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
+		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
@@ -89,7 +101,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run,
+		s.directory.Run, s.sync.Run, s.keeper.Run, s.logBook.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },

@@ -59,13 +59,18 @@ type publishedEntry struct {
 // set is the entered tenant's keys, from memory until they change. A key that
 // signs and is owed is made first.
 func (k *Keyring) set(ctx context.Context) (*keySet, error) {
-	set, err := tenancy.Cached(ctx, "oauth.keys", "", loadKeys)
+	set, err := k.known(ctx)
 	if err != nil || !set.owed {
 		return set, err
 	}
 	if err := k.makeOwedNow(ctx); err != nil {
 		return nil, tenancy.Unavailable(err, "the tenant's signing keys cannot be made")
 	}
+	return k.known(ctx)
+}
+
+// known is the keys that are there, without those still owed.
+func (k *Keyring) known(ctx context.Context) (*keySet, error) {
 	return tenancy.Cached(ctx, "oauth.keys", "", loadKeys)
 }
 

@@ -44,6 +44,7 @@ type Error struct {
 	Message string            // shown to the caller, word for word
 	Hint    string            // for operators: the next command or Caddyfile line; may be empty
 	Header  map[string]string // further response headers, e.g. WWW-Authenticate
+	More    map[string]string // further members of the answer, e.g. operation_id
 	Cause   error             // for the log only; may be nil
 }
 

@@ -75,11 +75,11 @@ func (l *Lifecycle) Create(ctx context.Context, wish NewTenant) (*Tenant, error)
 	if err := l.validate(&wish); err != nil {
 		return nil, err
 	}
-	t, err := l.reserve(ctx, wish)
+	t, j, err := l.reserve(ctx, wish)
 	if err != nil {
 		return nil, err
 	}
-	return l.provision(ctx, t, wish.Settings)
+	return l.provision(ctx, t, j)
 }
 
 func (l *Lifecycle) validate(wish *NewTenant) error {
@@ -104,11 +104,12 @@ func (l *Lifecycle) validate(wish *NewTenant) error {
 	return nil
 }
 
-// reserve writes the registry row: from then on the id is taken.
-func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, error) {
+// reserve writes the registry row and the operation: from then on the id is
+// taken, and the work is found again after an end of the process.
+func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *journal, error) {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer leave()
 	owner := wish.Owner
@@ -117,7 +118,7 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, error
 	}
 	if owner != nil {
 		if owner, err = findOwner(inside, *owner); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	t := &Tenant{
@@ -129,34 +130,54 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, error
 	// members in (contract C8.3).
 	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)
 		OR EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ?)`, wish.ID, wish.ID)
-	err = Commit(inside, free, Tenants.Insert(inside, t))
+	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings})
+	j.note("reserve", "succeeded", nil)
+	err = j.commit(inside, free, Tenants.Insert(inside, t))
 	if errors.Is(err, ErrConflict) {
 		return l.again(inside, wish)
 	}
-	return t, err
+	return t, j, err
 }
 
 // again answers a wish whose id is taken: a failed creation by the same caller
 // is taken up again (contract C8.8).
-func (l *Lifecycle) again(inside context.Context, wish NewTenant) (*Tenant, error) {
+func (l *Lifecycle) again(inside context.Context, wish NewTenant) (*Tenant, *journal, error) {
 	taken := Errorf(http.StatusConflict, "tenant_conflict", "Tenant with ID '%s' already exists", wish.ID)
-	return unlessNotFound(Tenants.Update(inside, wish.ID, func(t *Tenant) error {
+	t, j, err := l.takeUp(inside, wish.ID, func(t *Tenant) error {
 		if t.State != StateFailed || t.CreatedBy != wish.CreatedBy || t.FriendlyName != wish.FriendlyName {
 			return taken
 		}
-		t.State, t.ProvisioningError = StateProvisioning, ""
 		return nil
-	}))(taken)
+	})
+	if errors.Is(err, ErrNotFound) { // it vanished meanwhile
+		return nil, nil, taken
+	}
+	return t, j, err
 }
 
-// unlessNotFound replaces ErrNotFound, for a row that vanished meanwhile.
-func unlessNotFound(t *Tenant, err error) func(instead error) (*Tenant, error) {
-	return func(instead error) (*Tenant, error) {
-		if errors.Is(err, ErrNotFound) {
-			return nil, instead
-		}
-		return t, err
+// takeUp begins another attempt at a creation that failed.
+func (l *Lifecycle) takeUp(inside context.Context, id string, may func(*Tenant) error) (*Tenant, *journal, error) {
+	j, err := pick(inside, OperationProvision, id)
+	if err != nil {
+		return nil, nil, err
 	}
+	before := j.revision()
+	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
+		if err := may(t); err != nil {
+			return err
+		}
+		if t.State != StateFailed {
+			return stateConflict(t, StateProvisioning)
+		}
+		t.State, t.ProvisioningError = StateProvisioning, ""
+		return nil
+	}, j.stmts(inside)...)
+	if err != nil {
+		j.undo(before)
+		return nil, nil, err
+	}
+	j.kept()
+	return t, j, nil
 }
 
 // Update changes a tenant's registry row; a new friendly name becomes the linked
@@ -201,21 +222,20 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	t, err := l.setState(ctx, id, StateDeleting, "")
+	j, err := l.deprovision(ctx, id)
 	if err != nil {
 		return err
 	}
+	t, err := l.setState(ctx, id, StateDeleting, "", j)
+	if err != nil {
+		return err
+	}
+	j.note("database", "started", nil)
 	if err := l.Pool.Drop(ctx, t); err != nil {
-		return fmt.Errorf("deleting tenant %s: %w", id, err)
+		return errors.Join(fmt.Errorf("deleting tenant %s: %w", id, err), l.stuck(ctx, j, err))
 	}
-	inside, leave, err := l.Directory.EnterControlPlane(ctx)
-	if err != nil {
-		return err
-	}
-	defer leave()
-	stmts := RemoveOrganization(inside, t.OrganizationID)
-	stmts[0].Rows = AnyRows // a creation that failed may have made none
-	if err := Commit(inside, append(stmts, Tenants.Remove(inside, id))...); err != nil {
+	j.note("database", "succeeded", nil)
+	if err := l.unregister(ctx, t, j); err != nil {
 		return err
 	}
 	l.record(ctx, t, "deleted")
@@ -242,7 +262,7 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 			if t.State == StateDeleting {
 				err = l.Delete(ctx, t.ID)
 			} else {
-				_, err = l.provision(ctx, t, nil)
+				err = l.resume(ctx, t)
 			}
 			mu.Lock()
 			errs = append(errs, err)

@@ -20,9 +20,11 @@ type Pool struct {
 
 	mu      sync.Mutex
 	entries map[string]*entry
-	idle    *list.List    // entries nobody is inside of, longest unused first
-	room    chan struct{} // closed and replaced whenever a handle was closed
-	closed  bool
+	idle    *list.List // entries nobody is inside of, longest unused first
+
+	departures uint64        // counts those who left, for entry.left
+	room       chan struct{} // closed and replaced whenever a handle was closed
+	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
 }
@@ -47,6 +49,7 @@ const refusal = time.Second
 type entry struct {
 	pool   *Pool
 	key    string
+	tenant *Tenant // as it was when it was opened
 	engine *engine
 	vault  *vault
 	db     Database
@@ -58,6 +61,7 @@ type entry struct {
 
 	refs    int           // who is inside
 	waiting *list.Element // place in Pool.idle while refs is 0
+	left    uint64        // when the last visitor left, by Pool.departures
 	dropped bool          // no longer in Pool.entries: close when refs is 0
 	done    chan struct{} // closed when the database is closed
 }
@@ -160,7 +164,7 @@ func (p *Pool) take(t *Tenant) (*entry, <-chan struct{}, error) {
 	if len(p.entries) >= p.limit && !p.evict() {
 		return nil, p.room, nil
 	}
-	e = &entry{pool: p, key: key, engine: eng, refs: 1, ready: make(chan struct{}), done: make(chan struct{})}
+	e = &entry{pool: p, key: key, tenant: t, engine: eng, refs: 1, ready: make(chan struct{}), done: make(chan struct{})}
 	p.entries[key] = e
 	go p.open(e, t)
 	return e, nil, nil
@@ -225,6 +229,8 @@ func (p *Pool) leave(e *entry) {
 		go p.close(e)
 		return
 	}
+	p.departures++
+	e.left = p.departures
 	e.waiting = p.idle.PushBack(e)
 }
 

@@ -45,25 +45,33 @@ func (l *Lifecycle) steps(settings map[string]json.RawMessage) []provisionStep {
 // tries is how often a step is tried before the tenant is failed (C8.7).
 const tries = 3
 
-func (l *Lifecycle) provision(ctx context.Context, t *Tenant, settings map[string]json.RawMessage) (*Tenant, error) {
+func (l *Lifecycle) provision(ctx context.Context, t *Tenant, j *journal) (*Tenant, error) {
 	// A caller who hangs up does not leave a tenant half made.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
+	var settings map[string]json.RawMessage
+	if j != nil {
+		settings = j.op.Params.Settings
+	}
 	for _, step := range l.steps(settings) {
-		var err error
-		for try := range tries {
-			if err = step.run(ctx, t); err == nil {
-				break
-			}
-			time.Sleep(time.Duration(try) * 50 * time.Millisecond)
+		j.note(step.name, "started", nil)
+		err := step.run(ctx, t)
+		for try := 1; err != nil && try < tries; try++ {
+			j.note(step.name, "retried", err)
+			time.Sleep(time.Duration(try-1) * 50 * time.Millisecond)
+			err = step.run(ctx, t)
 		}
 		if err != nil {
-			return nil, l.failed(ctx, t, step.name, err)
+			return nil, l.failed(ctx, t, step.name, err, j)
 		}
+		j.note(step.name, "succeeded", nil)
+		j.lasting(ctx, l.Directory)
 	}
-	active, err := l.setState(ctx, t.ID, StateActive, "")
+	j.note("activate", "succeeded", nil)
+	j.finish(OperationSucceeded, "")
+	active, err := l.setState(ctx, t.ID, StateActive, "", j)
 	if err != nil {
-		return nil, l.failed(ctx, t, "activate", err)
+		return nil, l.failed(ctx, t, "activate", err, j)
 	}
 	l.record(ctx, active, "created")
 	return active, nil
@@ -71,34 +79,55 @@ func (l *Lifecycle) provision(ctx context.Context, t *Tenant, settings map[strin
 
 // failed notes why a tenant could not be made. The reason may name files and
 // hosts, so it is kept for administrators of the platform and not answered.
-func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause error) error {
-	_, err := l.setState(ctx, t.ID, StateFailed, step+": "+cause.Error())
+func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause error, j *journal) error {
+	reason := step + ": " + cause.Error()
+	j.note(step, "failed", cause)
+	j.finish(OperationFailed, reason)
+	_, err := l.setState(ctx, t.ID, StateFailed, reason, j)
+	if err == nil {
+		l.record(ctx, t, "failed")
+	}
+	var more map[string]string
+	if j != nil {
+		more = map[string]string{"operation_id": j.id()}
+	}
 	return &Error{
+		More:   more,
 		Status: http.StatusServiceUnavailable, Code: "provisioning_failed",
 		Message: fmt.Sprintf("Tenant '%s' could not be provisioned: step %s failed", t.ID, step),
 		Cause:   errors.Join(cause, err),
 	}
 }
 
-func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason string) (*Tenant, error) {
+// setState moves a tenant on and writes the journal with it, in one batch.
+func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason string, j *journal) (*Tenant, error) {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
+	alter := func(t *Tenant) error {
 		if t.IsControlPlane() {
 			return Errorf(http.StatusForbidden, "system_resource", "The control plane is always active")
 		}
 		if t.State != next && !t.State.MayBecome(next) {
-			return Errorf(http.StatusConflict, "tenant_conflict", "Tenant '%s' is %s and cannot become %s", id, t.State, next)
+			return stateConflict(t, next)
 		}
 		t.State, t.ProvisioningError = next, reason
 		return nil
-	})
+	}
+	before := j.revision()
+	t, err := Tenants.Update(inside, id, alter, j.stmts(inside)...)
+	if errors.Is(err, ErrStale) && j != nil {
+		// Another process was at the same operation, and its record stands.
+		j.undo(before)
+		t, err = Tenants.Update(inside, id, alter)
+	}
 	if err != nil {
+		j.undo(before)
 		return nil, err
 	}
+	j.kept()
 	return t, l.Directory.Refresh(ctx)
 }
 
@@ -106,8 +135,12 @@ func (l *Lifecycle) record(ctx context.Context, t *Tenant, what string) {
 	if l.Recorder == nil {
 		return
 	}
+	if inside, leave, err := l.Directory.EnterControlPlane(ctx); err == nil { // whose log it belongs in
+		defer leave()
+		ctx = inside
+	}
 	l.Recorder.Record(ctx, Event{
-		Type: "gh_tenant", Description: "tenant." + what,
+		Date: At(time.Now()), Type: "gh_tenant", Description: "tenant." + what,
 		Details: json.RawMessage(fmt.Sprintf(`{"tenant_id":%q,"state":%q}`, t.ID, t.State)),
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 )
 
 // DefaultConnection is the database connection every tenant begins with.
@@ -39,6 +40,26 @@ func seedTenant(ctx context.Context, t *Tenant, settings map[string]json.RawMess
 		return nil // another process seeded it meanwhile, whole
 	}
 	return err
+}
+
+// VerifySeeded reads back, by the ways that requests go, what a new tenant was
+// given (contract C8.5 step 11, C8.6): the entered tenant has its own settings,
+// the management API, the default connection and the default client.
+func VerifySeeded(ctx context.Context) error {
+	s, err := EffectiveSettings(ctx)
+	if err != nil {
+		return fmt.Errorf("settings: %w", err)
+	}
+	if _, err := CachedResourceServer(ctx, ManagementAudience); err != nil {
+		return fmt.Errorf("management API: %w", err)
+	}
+	if _, err := Connections.First(ctx, "name = ?", DefaultConnection); err != nil {
+		return fmt.Errorf("default connection: %w", err)
+	}
+	if _, err := Clients.Get(ctx, s.String("default_client_id")); err != nil {
+		return fmt.Errorf("default client: %w", err)
+	}
+	return nil
 }
 
 // newManagementAPI is the management API's own resource server (contract C2.20).

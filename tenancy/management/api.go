@@ -69,6 +69,9 @@ type Lifecycle interface {
 	Create(ctx context.Context, wish tenancy.NewTenant) (*tenancy.Tenant, error)
 	Update(ctx context.Context, id string, alter func(*tenancy.Tenant) error) (*tenancy.Tenant, error)
 	Delete(ctx context.Context, id string) error
+	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
+	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
+	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).
@@ -117,7 +120,7 @@ func Routes() []RouteInfo {
 // table is all routes.
 func table() []route {
 	return slices.Concat(
-		tenantRoutes, syncRoutes, settingsRoutes,
+		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
 		organizations.routes(), organizationRoutes, memberRoutes, organizationConnectionRoutes, organizationGrantRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),
@@ -125,7 +128,7 @@ func table() []route {
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,
-		keyRoutes, sessionRoutes,
+		keyRoutes, sessionRoutes, logRoutes,
 	)
 }
 

@@ -160,10 +160,11 @@ func (c *Call) succeed(body any) {
 func (c *Call) fail(ctx context.Context, err error) {
 	status := tenancy.StatusOf(err)
 	code, message := "", ""
+	var more map[string]string
 	var shown *tenancy.Error
 	switch {
 	case errors.As(err, &shown):
-		code, message = shown.Code, shown.Message
+		code, message, more = shown.Code, shown.Message, shown.More
 		for name, value := range shown.Header {
 			c.w.Header().Set(name, value)
 		}
@@ -192,6 +193,9 @@ func (c *Call) fail(ctx context.Context, err error) {
 	body.set("error", http.StatusText(status))
 	body.set("message", message)
 	body.set("errorCode", code)
+	for name, value := range more {
+		body.set(name, value)
+	}
 	c.send(status, encode(body))
 }
 

@@ -109,6 +109,7 @@ const (
 	sameOrg    = "org_same"
 	sameUser   = "auth0|same"
 	apiName    = "https://api.example.com"
+	sameLog    = "0000000000000000000000000001"
 	systemRole = "rol_system"
 	systemAPI  = "0000000000000000000000bb"
 )
@@ -175,6 +176,8 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 			Row: tenancy.Row{ID: "kid_same"}, Alg: "RS256", Use: tenancy.KeyCurrent,
 			Private: []byte("private of " + tenant), Certificate: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
 		}),
+		tenancy.Events.Insert(ctx, &tenancy.Event{Row: tenancy.Row{ID: sameLog}, Date: 1, Type: "s", UserID: sameUser, UserName: "of " + tenant}),
+		tenancy.Events.Insert(ctx, &tenancy.Event{Row: tenancy.Row{ID: only("-log_", tenant)}, Date: 1, Type: "s"}),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: only("kid_", tenant)}, Alg: "RS256", Use: tenancy.KeyNext}),
 	))
 }
@@ -324,4 +327,13 @@ func (k *kit) in(tenant string, c claims) claims {
 	}
 	c.OrgID, c.OrgName = t.OrganizationID, tenant
 	return c
+}
+
+// cp is a context inside the control plane until the test ends.
+func (k *kit) cp() context.Context {
+	k.Helper()
+	ctx, leave, err := k.directory.EnterControlPlane(k.Context())
+	k.must(err)
+	k.Cleanup(leave)
+	return ctx
 }

@@ -38,6 +38,8 @@ func bodies(tenant string) map[string]any {
 		"POST /roles/{id}/users":                                     map[string]any{"users": []string{only("auth0|", tenant)}},
 		"POST /users/{id}/roles":                                     map[string]any{"roles": []string{only("rol_", tenant)}},
 		"DELETE /users/{id}/roles":                                   map[string]any{"roles": []string{only("rol_", tenant)}},
+		"POST /tenants/{id}/operations":                              map[string]any{"kind": "sync"},
+		"POST /tenants/{id}/suspend":                                 map[string]any{"reason": "x"},
 		"POST /users/{id}/permissions":                               api,
 		"DELETE /users/{id}/permissions":                             api,
 		"POST /organizations/{id}/members":                           map[string]any{"members": []string{only("auth0|", tenant)}},
@@ -71,7 +73,7 @@ func pathOf(r RouteInfo, tenant string) string {
 		"/roles": only("rol_", tenant), "/resource-servers": only("0000000000000000000", tenant), "/clients": only("only", tenant),
 		"/client-grants": only("cgr_", tenant), "/connections": only("con_", tenant), "/organizations": only("org_", tenant),
 		"/users": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
-		"/refresh_tokens": only("rt_", tenant), "/tenants": tenant,
+		"/refresh_tokens": only("rt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
 	}
 	kind := "/" + strings.Split(path, "/")[1]
 	return strings.NewReplacer("{id}", ids[kind], "{name}", "only-"+tenant, "{user}", only("auth0%7C", tenant),
@@ -241,6 +243,7 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.Grants)
 		dump(ctx, k, &b, tenancy.SigningKeys)
 		dump(ctx, k, &b, tenancy.SettingsRows)
+		dump(ctx, k, &b, tenancy.Events)
 	})
 	return b.String()
 }

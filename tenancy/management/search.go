@@ -23,7 +23,7 @@ func searchUsers(f *filter, q string) (keep func(*tenancy.User) bool, err error)
 	if q == "" {
 		return nil, nil
 	}
-	p := searchParser{rest: q}
+	p := searchParser{rest: q, fields: searchFields, metadata: true}
 	root, err := p.parse()
 	if err != nil {
 		return nil, err
@@ -52,6 +52,9 @@ func badSearch(format string, args ...any) error {
 
 // searchParser reads a query from its front.
 type searchParser struct {
+	fields   map[string]searchField
+	metadata bool // whether terms may name members of the metadata
+
 	rest  string
 	terms int
 	depth int
@@ -143,13 +146,13 @@ func (p *searchParser) term() (searchNode, error) {
 		if err != nil {
 			return searchNode{}, err
 		}
-		return newLeaf(field, comparison{kind: compareExists})
+		return p.leaf(field, comparison{kind: compareExists})
 	}
 	c, err := p.comparison()
 	if err != nil {
 		return searchNode{}, err
 	}
-	return newLeaf(name, c)
+	return p.leaf(name, c)
 }
 
 func (p *searchParser) comparison() (comparison, error) {

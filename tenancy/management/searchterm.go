@@ -88,7 +88,7 @@ func (n searchNode) matches(u *tenancy.User) bool {
 
 // searchLeaf is one term. Exactly one of column and path is set.
 type searchLeaf struct {
-	column string // of the table of users
+	column string // of the table
 	kind   fieldKind
 	path   []string // into the metadata: which of the two, then the keys
 	comparison
@@ -106,11 +106,14 @@ const (
 	timeField
 )
 
-// searchFields are the members of a user that can be searched for.
-var searchFields = map[string]struct {
+// searchField is a member that can be searched for.
+type searchField struct {
 	column string
 	kind   fieldKind
-}{
+}
+
+// searchFields are those of a user.
+var searchFields = map[string]searchField{
 	"user_id": {"id", exactField}, "email": {"email", foldedField}, "username": {"username", foldedField},
 	"phone_number": {"phone_number", exactField}, "name": {"name", textField}, "given_name": {"given_name", textField},
 	"family_name": {"family_name", textField}, "nickname": {"nickname", textField}, "picture": {"picture", exactField},
@@ -120,14 +123,14 @@ var searchFields = map[string]struct {
 	"last_password_reset": {"last_password_reset", timeField}, "created_at": {"created_at", timeField}, "updated_at": {"updated_at", timeField},
 }
 
-// newLeaf checks a term against what is known of its field.
-func newLeaf(name string, c comparison) (searchNode, error) {
+// leaf checks a term against what is known of its field.
+func (p *searchParser) leaf(name string, c comparison) (searchNode, error) {
 	l := searchLeaf{comparison: c}
-	if first, rest, ok := strings.Cut(name, "."); ok && (first == "app_metadata" || first == "user_metadata") {
+	if first, rest, ok := strings.Cut(name, "."); ok && p.metadata && (first == "app_metadata" || first == "user_metadata") {
 		l.path = append([]string{first}, strings.Split(rest, ".")...)
 		return searchNode{leaf: l}, nil
 	}
-	field, ok := searchFields[name]
+	field, ok := p.fields[name]
 	if !ok {
 		return searchNode{}, badSearch("cannot search for %s", name)
 	}

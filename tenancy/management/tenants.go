@@ -49,6 +49,8 @@ var tenantRoutes = []route{
 	get("/tenants/{id}", readTenant).on(admitOne("")),
 	write(http.MethodPatch, "/tenants/{id}", http.StatusOK, changeTenant, "update:tenants").on(admitOne("")),
 	write(http.MethodDelete, "/tenants/{id}", http.StatusNoContent, deleteTenant, "delete:tenants").on(admitOne("delete")),
+	write(http.MethodPost, "/tenants/{id}/suspend", http.StatusOK, Handle(suspendTenant), "suspend:tenants").on(admitOne("suspend")),
+	write(http.MethodPost, "/tenants/{id}/resume", http.StatusOK, Handle(resumeTenant), "suspend:tenants").on(admitOne("resume")),
 }
 
 // syncRoutes are answered by the synchronisation (contract C5.101).
@@ -95,13 +97,7 @@ func admitOne(spares string) func(*Call) (tenancy.TenantRef, error) {
 	return func(c *Call) (tenancy.TenantRef, error) {
 		access := c.route.access
 		access.Spares = spares
-		_, err := tenancy.AccessTenant(c.request, access, c.param("id"), func(orgID, sub string) (bool, error) {
-			_, err := tenancy.Members.Get(c.host, tenancy.Join(orgID, sub))
-			if errors.Is(err, tenancy.ErrNotFound) {
-				return false, nil
-			}
-			return err == nil, err
-		})
+		_, err := tenancy.AccessTenant(c.request, access, c.param("id"), c.isMember)
 		return c.request.Host, err
 	}
 }

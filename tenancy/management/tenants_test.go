@@ -48,7 +48,7 @@ func TestTenants(t *testing.T) {
 		{
 			name: "TT37", host: cpHost, token: person(ann, "create:tenants"), method: "POST", path: "/tenants", body: newTenant, status: 201,
 			holds: `"state":"active"`, check: func(t *testing.T, a answered) {
-				if a.Header().Get("Location") != "/api/v2/tenants/beta" {
+				if !strings.HasPrefix(a.Header().Get("Location"), "/api/v2/operations/op_") {
 					t.Errorf("Location %q", a.Header().Get("Location"))
 				}
 			},
@@ -168,4 +168,52 @@ func TestManyMemberships(t *testing.T) {
 		}
 	}
 	k.play(scenario{host: cpHost, token: person(ann), path: "/tenants?include_totals=true&per_page=100&page=1", status: 200, holds: `"total":150`})
+}
+
+// TestSuspendAndResume is C5.25, C8.2, C8.11.
+func TestSuspendAndResume(t *testing.T) {
+	k := newAccessKit(t)
+	may := machine("control_plane", "suspend:tenants")
+	conflict := func(name, verb string) scenario {
+		return scenario{name: name, host: cpHost, token: may, method: "POST", path: "/tenants/widgets/" + verb, status: 409, code: "tenant_conflict"}
+	}
+	k.run([]scenario{
+		{name: "scope", host: cpHost, token: machine("control_plane", "update:tenants"), method: "POST", path: "/tenants/acme/suspend", status: 403, code: "insufficient_scope"},
+		{name: "C9.20 org token", host: cpHost, token: k.in("acme", person(ann, "suspend:tenants")), method: "POST", path: "/tenants/acme/suspend", status: 403, code: "insufficient_scope"},
+		{name: "stranger", host: cpHost, token: person("auth0|cid", "suspend:tenants"), method: "POST", path: "/tenants/acme/suspend", status: 403, says: "Access denied to this tenant"},
+		{name: "control plane", host: cpHost, token: admin(), method: "POST", path: "/tenants/control_plane/suspend", status: 403, says: "Cannot suspend the control plane"},
+		{name: "ghost", host: cpHost, token: admin(), method: "POST", path: "/tenants/ghost/suspend", status: 404, says: "Tenant not found"},
+		{name: "reason of another type", host: cpHost, token: may, method: "POST", path: "/tenants/acme/suspend", body: `{"reason":1}`, status: 400, code: "invalid_body"},
+		{name: "reason too long", host: cpHost, token: may, method: "POST", path: "/tenants/acme/suspend", body: map[string]any{"reason": strings.Repeat("é", 256)}, status: 400, code: "invalid_body"},
+		{name: "resume what is active", host: cpHost, token: may, method: "POST", path: "/tenants/acme/resume", status: 200, holds: `"state":"active"`},
+		{
+			name: "suspend", host: cpHost, token: may, method: "POST", path: "/tenants/acme/suspend", body: map[string]any{"reason": "unpaid"}, status: 200,
+			holds: `"suspended_reason":"unpaid"`, check: func(t *testing.T, a answered) {
+				if a.text("state") != "suspended" || a.text("suspended_at") == "" {
+					t.Errorf("answer: %s", a.Body)
+				}
+			},
+		},
+		{name: "C1.19 at once", token: machine("acme"), path: "/users", status: 403, code: "tenant_suspended"},
+		{name: "others go on", host: widgetsHost, token: machine("widgets"), path: "/users", status: 200},
+		{
+			name: "again changes nothing", host: cpHost, token: may, method: "POST", path: "/tenants/acme/suspend", body: map[string]any{"reason": "other"},
+			status: 200, holds: `"suspended_reason":"unpaid"`,
+		},
+		{name: "the registry still knows it", host: cpHost, token: admin(), path: "/tenants?state=suspended", status: 200, holds: `"id":"acme"`, lacks: "widgets"},
+		{name: "resume", host: cpHost, token: may, method: "POST", path: "/tenants/acme/resume", status: 200, holds: `"state":"active"`, lacks: "suspended_"},
+		{name: "serves again", token: machine("acme"), path: "/users", status: 200},
+	})
+	_, err := k.lifecycle.Update(t.Context(), "widgets", func(t *tenancy.Tenant) error { t.State = tenancy.StateFailed; return nil })
+	k.must(err)
+	k.run([]scenario{conflict("C8.2 failed cannot be suspended", "suspend"), conflict("C8.2 failed cannot be resumed", "resume")})
+	var seen []string
+	for _, e := range k.events.of("gh_tenant") {
+		if strings.Contains(string(e.Details), `"acme"`) {
+			seen = append(seen, e.tenant+" "+e.Description)
+		}
+	}
+	if got := strings.Join(seen, ", "); !strings.HasSuffix(got, "control_plane tenant.suspended, control_plane tenant.resumed") {
+		t.Errorf("C8.15 events: %s", got)
+	}
 }

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"reflect"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -62,7 +62,7 @@ func createTenant(ctx context.Context, c *Call) (any, error) {
 	if o.err != nil {
 		return nil, o.err
 	}
-	c.w.Header().Set("Location", prefix+"/tenants/"+url.PathEscape(wish.ID))
+	c.locate(ctx, wish.ID)
 	if !inTime {
 		c.status = http.StatusAccepted
 		if o.tenant, err = tenancy.Tenants.Get(ctx, wish.ID); err != nil {
@@ -181,7 +181,7 @@ func deleteTenant(ctx context.Context, c *Call) (any, error) {
 	if _, err := c.registered(ctx); err != nil {
 		return nil, err
 	}
-	o, inTime := patiently(ctx, func(ctx context.Context) (*tenancy.Tenant, error) {
+	o, inTime := patiently(tenancy.WithActor(ctx, c.credential.Subject), func(ctx context.Context) (*tenancy.Tenant, error) {
 		return nil, c.api.config.Lifecycle.Delete(ctx, id)
 	})
 	switch {
@@ -192,5 +192,39 @@ func deleteTenant(ctx context.Context, c *Call) (any, error) {
 	case !inTime:
 		c.status = http.StatusAccepted
 	}
+	c.locate(ctx, id)
 	return none{}, nil
+}
+
+// suspension is the body of a suspension.
+type suspension struct {
+	Reason string `json:"reason"`
+}
+
+// suspendTenant has a tenant refuse everybody (contract C5.25, C8.11).
+func suspendTenant(ctx context.Context, c *Call, in *suspension) (any, error) {
+	if utf8.RuneCountInString(in.Reason) > 255 {
+		return nil, invalid("reason", "String is too long (%d chars), maximum 255", utf8.RuneCountInString(in.Reason))
+	}
+	t, err := c.api.config.Lifecycle.Suspend(ctx, c.param("id"), in.Reason)
+	return c.turned(ctx, t, err)
+}
+
+// resumeTenant ends a suspension.
+func resumeTenant(ctx context.Context, c *Call, _ *struct{}) (any, error) {
+	t, err := c.api.config.Lifecycle.Reactivate(ctx, c.param("id"))
+	return c.turned(ctx, t, err)
+}
+
+func (c *Call) turned(ctx context.Context, t *tenancy.Tenant, err error) (any, error) {
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil, noTenant()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := c.revision(ctx); err != nil {
+		return nil, err
+	}
+	return tenants.one(ctx, c, t)
 }

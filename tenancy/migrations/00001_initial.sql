@@ -595,3 +595,41 @@ CREATE TABLE change_log (
 	created_at BIGINT NOT NULL,
 	PRIMARY KEY (tenant_id, revision)
 );
+
+-- The control plane's record of its work on tenants.
+
+CREATE TABLE operations (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	subject TEXT NOT NULL DEFAULT '',
+	kind TEXT NOT NULL DEFAULT '',
+	status TEXT NOT NULL DEFAULT '',
+	current_step TEXT NOT NULL DEFAULT '',
+	initiated_by TEXT NOT NULL DEFAULT '',
+	attempt BIGINT NOT NULL DEFAULT 0,
+	error TEXT NOT NULL DEFAULT '',
+	finished_at BIGINT NOT NULL DEFAULT 0,
+	params TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX operations_by_subject ON operations (tenant_id, subject);
+
+CREATE TABLE operation_events (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	operation_id TEXT NOT NULL DEFAULT '',
+	step TEXT NOT NULL DEFAULT '',
+	outcome TEXT NOT NULL DEFAULT '',
+	attempt BIGINT NOT NULL DEFAULT 0,
+	detail TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);

@@ -1,0 +1,54 @@
+package management
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
+)
+
+// TestOperations is contract C5.26 to C5.28 and C8.9.
+func TestOperations(t *testing.T) {
+	k := newAccessKit(t)
+	may := machine("control_plane", "read:tenant_operations", "create:tenant_operations")
+	var made string
+	k.play(scenario{
+		host: cpHost, token: admin(), method: "POST", path: "/tenants", body: map[string]any{"id": "beta", "friendly_name": "Beta"}, status: 201,
+		check: func(t *testing.T, a answered) {
+			made, _ = strings.CutPrefix(a.Header().Get("Location"), "/api/v2")
+			if !strings.HasPrefix(made, "/operations/op_") {
+				t.Errorf("C5.21: Location %q", a.Header().Get("Location"))
+			}
+		},
+	})
+	widgets, err := tenancy.Operations.First(k.cp(), "subject = ?", "widgets")
+	k.must(err)
+	own := k.in("acme", person(ann, "read:tenant_operations"))
+	k.run([]scenario{
+		{name: "one", host: cpHost, token: may, path: made, status: 200, check: func(t *testing.T, a answered) {
+			for member, want := range map[string]any{"tenant_id": "beta", "kind": "provision", "status": "succeeded", "attempt": 1.0, "initiated_by": admin().Subject, "params": nil} {
+				if got := a.member(member); got != want {
+					t.Errorf("%s is %v, want %v", member, got, want)
+				}
+			}
+			if a.text("events", 0, "step") != "reserve" || a.text("events", 0, "outcome") != "succeeded" {
+				t.Errorf("events are oldest first: %s", a.Body)
+			}
+		}},
+		{name: "list", host: cpHost, token: may, path: "/tenants/beta/operations", status: 200, holds: `{"operations":[{"id":"op_`, lacks: "widgets"},
+		{name: "filters", host: cpHost, token: may, path: "/tenants/beta/operations?kind=provision&status=failed", status: 200, holds: `{"operations":[]}`},
+		{name: "own tenant", host: cpHost, token: own, path: "/tenants/acme/operations", status: 200, holds: `"kind":"provision"`},
+		{name: "C5.28 foreign tenant", host: cpHost, token: own, path: "/operations/" + widgets.ID, status: 404, says: "Operation not found"},
+		{name: "C5.28 unknown", host: cpHost, token: own, path: "/operations/op_none", status: 404, says: "Operation not found"},
+		{name: "foreign list", host: cpHost, token: own, path: "/tenants/widgets/operations", status: 403, says: "Access denied to this tenant"},
+		{name: "retry of what succeeded", host: cpHost, token: may, method: "POST", path: made + "/retry", status: 409, code: "operation_conflict"},
+		{
+			name: "C5.27 provision", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "provision"}, status: 400,
+			says: `Operations of kind "provision" are managed by the tenant lifecycle (create/delete) and cannot be enqueued directly`,
+		},
+		{name: "C5.27 no support", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "sync"}, status: 501},
+		{name: "C5.27 unknown", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "dance"}, status: 400, code: "invalid_body"},
+		{name: "delete", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/beta", status: 204},
+		{name: "C8.12 the record stays", host: cpHost, token: admin(), path: made, status: 200, holds: `"tenant_id":"beta"`},
+	})
+}
