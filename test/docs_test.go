@@ -250,3 +250,17 @@ func waitFor(t *testing.T, g *gateway, output *lockedBuffer) {
 		}
 	}
 }
+
+// TestMeasurementsPage: the benchmark that the page names is there.
+func TestMeasurementsPage(t *testing.T) {
+	for _, b := range blocks(t, "sh", "docs/measurements.md") {
+		m := regexp.MustCompile(`^go test ./test -run '\^\$' -bench (\w+) -benchtime 1x\n$`).FindStringSubmatch(b.text)
+		if m == nil {
+			t.Fatalf("a command that no benchmark stands for: %s", b.text)
+		}
+		source, err := os.ReadFile("bench_test.go")
+		if err != nil || !strings.Contains(string(source), "func Benchmark"+m[1]+"(b *testing.B)") {
+			t.Errorf("no benchmark %s (%v)", m[1], err)
+		}
+	}
+}
