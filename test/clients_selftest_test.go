@@ -60,8 +60,8 @@ func TestClientsEndInTime(t *testing.T) {
 		limit map[string]any
 		want  string
 	}{
-		{"one step", map[string]any{"stepLimitSeconds": 3}, "Timeout 3000ms"},
-		{"whole script", map[string]any{"scriptLimitSeconds": 4}, "no end after 4 s"},
+		{"one step", map[string]any{"stepLimitSeconds": 12}, "Timeout 12000ms"},
+		{"whole script", map[string]any{"scriptLimitSeconds": 13}, "no end after 13 s"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := map[string]any{"url": server.URL, "screenshot": filepath.Join(t.TempDir(), "no.png")}

@@ -136,7 +136,7 @@ func singleUse(t *testing.T, h *house) {
 			wg.Go(func() {
 				err := tenancy.Commit(ctx,
 					tenancy.SQL(ctx, `UPDATE grants SET consumed_at = ? WHERE tenant_id = @tenant AND id = ? AND consumed_at = 0`, n+1, id).Once(),
-					tenancy.Grants.Insert(ctx, &tenancy.Grant{Row: tenancy.Row{ID: fmt.Sprint(id, "-", n)}, Kind: tenancy.GrantRefresh, Hash: fmt.Sprint(id, n), Family: id}))
+					tenancy.Grants.Insert(ctx, &tenancy.Grant{Row: tenancy.Row{ID: fmt.Sprint(id, "-", n)}, Kind: tenancy.GrantRefresh, Hash: fmt.Sprint(id, "-", n), Family: id}))
 				switch {
 				case err == nil:
 					won.Add(1)
