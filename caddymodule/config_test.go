@@ -38,6 +38,12 @@ func TestConfigRefused(t *testing.T) {
 		{"platform scope for owners", App{BaseDomain: "a.test", Access: &Access{DefaultPermissions: []string{"create:tenants"}}}, "access: "},
 		{"database without a name", App{BaseDomain: "a.test", Database: []*Database{{}}}, "database: "},
 		{"database with the built-in name", App{BaseDomain: "a.test", Database: []*Database{{Name: "sqlite"}}}, "database: "},
+		{"exclude with a variable that is not there", App{BaseDomain: "a.test", Sync: &Sync{Exclude: []string{"true", "role.id == ''"}}}, "sync: exclude: line 1, column 1 of the expression: undeclared reference to 'role'"},
+		{"policy of no kind", App{BaseDomain: "a.test", Sync: &Sync{OnConflict: map[string]string{"users": "adopt"}}}, `sync: on_conflict: there is no kind "users"`},
+		{"policy a kind has not", App{BaseDomain: "a.test", Sync: &Sync{OnConflict: map[string]string{"resource_servers": "rename"}}}, "sync: on_conflict: resource_servers: there are refuse, adopt"},
+		{"what unsync does", App{BaseDomain: "a.test", Sync: &Sync{OnUnsync: "keep"}}, "sync: on_unsync: "},
+		{"transform of a key that is never inherited", App{BaseDomain: "a.test", Inherit: &Inherit{Transform: map[string]string{"default_audience": "value"}}}, "inherit: transform: "},
+		{"transform that is none", App{BaseDomain: "a.test", Inherit: &Inherit{Transform: map[string]string{"support_url": "value +"}}}, "inherit: transform: support_url: line 1, column 8 of the expression: Syntax error"},
 		{"negative sync", App{BaseDomain: "a.test", Sync: &Sync{Workers: -1}}, "sync: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

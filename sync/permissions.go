@@ -84,15 +84,15 @@ func (p *plan) dropScopes(server *tenancy.ResourceServer, before []tenancy.Scope
 // permissions gives each copied role exactly those of the control plane's
 // permissions whose resource server and scope exist in the tenant, and counts
 // the others (contract C6.13).
-func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want map[string]*tenancy.Role) error {
-	have, err := p.permissionRows(servers, d)
+func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want *wish[tenancy.Role]) error {
+	have, err := p.permissionRows(servers, d, want)
 	if err != nil {
 		return err
 	}
 	defined := definitions(servers.present)
 	guarded := map[string]bool{}
 	for _, role := range d.present {
-		if role.Origin == "" || want[role.Origin] == nil || !p.work.roles.has(role.Origin) {
+		if role.Origin == "" || want.of(role.Origin) == nil || !p.work.roles.has(role.Origin) {
 			continue
 		}
 		for _, perm := range p.picture.permissions[role.Origin] {
@@ -154,11 +154,11 @@ func definitions(servers []*tenancy.ResourceServer) map[string]*definition {
 
 // permissionRows returns the ids of the permission rows of the selected copies
 // of roles, as they are once resource servers have been changed.
-func (p *plan) permissionRows(servers delta[tenancy.ResourceServer], d delta[tenancy.Role]) (map[string]bool, error) {
+func (p *plan) permissionRows(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want *wish[tenancy.Role]) (map[string]bool, error) {
 	have := map[string]bool{}
 	var ids []any
 	for _, role := range d.present {
-		if role.Origin != "" && p.work.roles.has(role.Origin) && !slices.Contains(d.inserted, role) {
+		if role.Origin != "" && p.work.roles.has(role.Origin) && want.of(role.Origin) != nil && !slices.Contains(d.inserted, role) {
 			ids = append(ids, role.ID)
 		}
 	}

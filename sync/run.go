@@ -239,7 +239,7 @@ func (r *run) head(queue *[]*target, jobs chan job) (chan job, job) {
 		if at, due := t.due(r.picture); due && !at.After(r.now()) && r.targets[t.tenant.ID] == t {
 			return jobs, job{
 				target: t, tenant: t.tenant, picture: r.picture,
-				full: !t.known || t.chooses() || !t.behind(r.picture),
+				full: !t.known || !t.ruled(r.picture) || t.chooses(r.picture) || !t.behind(r.picture),
 			}
 		}
 		t.busy = false
@@ -258,7 +258,7 @@ func (r *run) finish(ctx context.Context, res result) {
 	switch {
 	case res.err == nil:
 		r.visits++
-		t.succeeded(res.out, fingerprint(res.tenant), r.now(), r.every)
+		t.succeeded(res.out, res.tenant, &r.rules, r.now(), r.every)
 	case ctx.Err() != nil:
 		return // called off
 	default:

@@ -20,12 +20,17 @@ func (p *plan) inherited() error {
 		return err
 	}
 	choice := p.tenant.Inheritance.Over(p.rules.inherit)
-	values := tenancy.Inherit(p.picture.settings, choice, p.tenant, p.rules.transform)
-	same, err := equalJSON([2]any{row.Values, row.Choice}, [2]any{values, choice})
+	values, remarks := tenancy.Inherit(p.picture.settings, choice, p.tenant, p.rules.transforms, row.Values)
+	for _, key := range sortedKeys(remarks) {
+		if text := remarks[key].Error; text != "" {
+			p.problems = append(p.problems, Problem{tenancy.KindSettings, key, text})
+		}
+	}
+	same, err := equalJSON([3]any{row.Values, row.Choice, row.Remarks}, [3]any{values, choice, remarks})
 	if err != nil || same && row.Revision > 0 {
 		return err
 	}
-	row.Values, row.Choice, row.Origin = values, choice, p.picture.revision
+	row.Values, row.Choice, row.Remarks, row.Origin = values, choice, remarks, p.picture.revision
 	p.stmts = append(p.stmts, write(p.inside, row))
 	return nil
 }

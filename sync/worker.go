@@ -27,8 +27,11 @@ func (r *run) work(ctx context.Context, j job) result {
 	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
 	out, err := r.visit(bounded, j)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() == nil:
 		r.tell(ctx, j, err)
+	case err == nil && out.problem != "":
+		r.tellProblem(ctx, j, out.problem)
 	}
 	return result{j, out, err}
 }
@@ -44,6 +47,23 @@ func (r *run) tell(ctx context.Context, j job, failure error) {
 	}
 	defer leave()
 	r.rules.record(inside, j.tenant.ID, attempts, failure)
+}
+
+// tellProblem records that something in a tenant was left as it was, when it is
+// not what was left the last time.
+func (r *run) tellProblem(ctx context.Context, j job, problem string) {
+	r.mu.Lock()
+	known := j.target.lastError == problem
+	r.mu.Unlock()
+	if known {
+		return
+	}
+	inside, leave, err := r.enterControlPlane(ctx)
+	if err != nil {
+		return // it is in the status
+	}
+	defer leave()
+	r.rules.tell(inside, j.tenant.ID, "an expression of the configuration failed for tenant "+j.tenant.ID, map[string]any{"error": problem})
 }
 
 // visit brings a tenant to the picture of its job, or to a newer one.

@@ -12,6 +12,7 @@ const (
 	KindTenant         = "tenant"          // a row of the registry
 	KindResourceServer = "resource_server" // synced
 	KindRole           = "role"            // synced, with its permissions
+	KindConnection     = "connection"      // synced where it asks to be
 	KindSettings       = "settings"        // inherited
 )
 
