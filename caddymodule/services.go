@@ -86,7 +86,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -100,7 +100,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.keeper.Run, s.logBook.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.keeper.Run, s.logBook.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
@@ -125,6 +125,11 @@ func (a *App) newLoop(directory *tenancy.Directory, pool *tenancy.Pool, recorder
 		Inherit: a.Inherit.choice(), Transforms: transforms, Exclude: exclude, Expressions: a.expressions(),
 		OnConflict: a.Sync.policies(), Detach: a.Sync.OnUnsync == "detach", Recorder: recorder,
 	}), nil
+}
+
+// syncAPI is the loop as the management API knows it.
+func syncAPI(l *tenantsync.Loop, fail func(http.ResponseWriter, *http.Request, error)) *management.Sync {
+	return &management.Sync{Status: l.StatusHandler(fail), Drift: l.DriftHandler(fail), Plan: l.PlanRepair, Repair: l.Repair}
 }
 
 func (s *services) setupToken(ctx context.Context) (token string, err error) {

@@ -112,6 +112,7 @@ type Loop struct {
 	source    source
 
 	kick    chan struct{} // holds one hint
+	repairs chan struct{} // the same, for repairs
 	alone   sync.Mutex    // one Run at a time
 	loading sync.Mutex
 
@@ -141,7 +142,7 @@ func New(c Config) *Loop {
 	l := &Loop{
 		directory: c.Directory, pool: c.Pool, locker: c.Locker, workers: c.Workers, every: c.Every, now: c.Now,
 		rules:   rulesOf(c),
-		backoff: backoff, kick: make(chan struct{}, 1), targets: map[string]*target{}, unnoted: map[*target]bool{},
+		backoff: backoff, kick: make(chan struct{}, 1), repairs: make(chan struct{}, 1), targets: map[string]*target{}, unnoted: map[*target]bool{},
 		progress: make(chan struct{}),
 	}
 	l.source.rules = &l.rules
@@ -175,9 +176,14 @@ func (l *Loop) Snapshot(ctx context.Context, t *tenancy.Tenant) error {
 		return err
 	}
 	out, err := l.visit(ctx, job{tenant: t, picture: p, full: true})
-	if err != nil {
-		return err
+	if err == nil {
+		l.visited(t, out)
 	}
+	return err
+}
+
+// visited takes note of a visit that Run did not make.
+func (l *Loop) visited(t *tenancy.Tenant, out outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := l.targets[t.ID]
@@ -188,7 +194,6 @@ func (l *Loop) Snapshot(ctx context.Context, t *tenancy.Tenant) error {
 	known.succeeded(out, t, &l.rules, l.now(), l.every)
 	l.unnoted[known] = true
 	l.changed()
-	return nil
 }
 
 // errClosed is returned while there is no control plane yet.

@@ -35,10 +35,11 @@ type visitor struct {
 // visitTries is how often a batch is made anew after somebody was faster.
 const visitTries = 5
 
-// visit compares and writes until the tenant is at the picture's revision. full
-// compares everything, whatever the tenant has applied. back allows a revision
-// below the tenant's, for a control plane that was restored from a backup.
-func (v *visitor) visit(p *picture, full, back bool) (outcome, error) {
+// visitPart compares and writes until the tenant is at the picture's revision.
+// full compares everything, whatever the tenant has applied. back allows a revision
+// below the tenant's, for a control plane that was restored from a backup. part, if
+// it is not nil, is all that is compared, and then the revision stays.
+func (v *visitor) visitPart(p *picture, full, back bool, part *work) (outcome, error) {
 	var err error
 	for range visitTries {
 		var state *tenancy.SyncState
@@ -53,6 +54,9 @@ func (v *visitor) visit(p *picture, full, back bool) (outcome, error) {
 			w = everything
 		}
 		plan := &plan{visitor: v, picture: p, work: w, state: state}
+		if part != nil {
+			plan.work, plan.partial = *part, true
+		}
 		var out outcome
 		if out, err = plan.apply(); err == nil || !errors.Is(err, tenancy.ErrConflict) {
 			return out, err
@@ -110,6 +114,10 @@ type plan struct {
 	skipped   int64
 	pending   int64
 	cleared   string // the default audience, if it went
+
+	explain bool    // whether drift is wanted
+	drift   []Drift // what was found
+	partial bool    // work is not all that the revision stands for
 }
 
 // apply compares, and commits the difference with the revision. Nothing is
@@ -166,6 +174,13 @@ func (p *plan) record() (*tenancy.Stmt, error) {
 		return nil, err
 	}
 	s := p.state
+	if p.partial { // what is known of the tenant stays as it was
+		if len(p.stmts) == 0 {
+			return nil, nil
+		}
+		s.Detached = p.detached
+		return p.write(), nil
+	}
 	if len(p.stmts) == 0 && s.Revision > 0 && s.Applied == p.picture.revision && s.Rules == p.rules.version && s.Skipped == p.skipped &&
 		s.Pending == p.pending && string(s.Conflicts) == string(conflicts) && string(s.Problems) == string(problems) &&
 		maps.Equal(s.Detached, p.detached) {
@@ -173,18 +188,38 @@ func (p *plan) record() (*tenancy.Stmt, error) {
 	}
 	s.Applied, s.Rules, s.Conflicts, s.Problems = p.picture.revision, p.rules.version, conflicts, problems
 	s.Skipped, s.Pending, s.Detached = p.skipped, p.pending, p.detached
+	return p.write(), nil
+}
+
+func (p *plan) write() *tenancy.Stmt {
 	write := tenancy.SyncStates.Replace
-	if s.Revision == 0 {
+	if p.state.Revision == 0 {
 		write = tenancy.SyncStates.Insert
 	}
-	stmt := write(p.inside, s)
-	return &stmt, nil
+	stmt := write(p.inside, p.state)
+	return &stmt
 }
 
 // entities compares resource servers and roles with their permissions, in this
 // order: what a role can have depends on the resource servers that are there.
 // Connections depend on nothing.
 func (p *plan) entities() error {
+	if err := p.serversAndRoles(); err != nil {
+		return err
+	}
+	want := wishOf(p, &connections, p.picture.connections)
+	have, err := haveOf(p.inside, want, p.work.connections)
+	if err != nil {
+		return err
+	}
+	add(p, want, reconcile(want, p.work.connections, have))
+	return nil
+}
+
+func (p *plan) serversAndRoles() error {
+	if p.partial && !p.work.servers.any() && !p.work.roles.any() {
+		return nil
+	}
 	identifiers, few := p.picture.identifiersOf(p.work)
 	if !few {
 		p.work.servers, p.work.roles = selection{all: true}, selection{all: true}
@@ -208,22 +243,15 @@ func (p *plan) entities() error {
 	}
 	roleDelta := reconcile(wantRoles, p.work.roles, haveRoles)
 	add(p, wantRoles, roleDelta)
-	if err := p.permissions(serverDelta, roleDelta, wantRoles); err != nil {
-		return err
-	}
-
-	wantConnections := wishOf(p, &connections, p.picture.connections)
-	haveConnections, err := haveOf(p.inside, wantConnections, p.work.connections)
-	if err != nil {
-		return err
-	}
-	add(p, wantConnections, reconcile(wantConnections, p.work.connections, haveConnections))
-	return nil
+	return p.permissions(serverDelta, roleDelta, wantRoles)
 }
 
 // add takes what was found of a kind into the plan.
 func add[T any](p *plan, w *wish[T], d delta[T]) {
 	p.stmts = append(p.stmts, d.statements(p.inside, w.kind)...)
+	if p.explain {
+		p.drift = append(p.drift, drifted(w, d)...)
+	}
 	p.conflicts = append(p.conflicts, d.conflicts...)
 	p.problems = append(p.problems, w.problems...)
 	p.pending += d.waiting

@@ -68,20 +68,25 @@ func (r *run) tellProblem(ctx context.Context, j job, problem string) {
 
 // visit brings a tenant to the picture of its job, or to a newer one.
 func (l *Loop) visit(ctx context.Context, j job) (outcome, error) {
+	return l.visitBy(ctx, j, &l.rules, nil)
+}
+
+// visitBy is visit by other rules, of the part that is not nil.
+func (l *Loop) visitBy(ctx context.Context, j job, by *rules, part *work) (outcome, error) {
 	inside, leave, err := l.pool.Enter(ctx, j.tenant)
 	if err != nil {
 		return outcome{}, err
 	}
 	defer leave()
-	v := &visitor{rules: &l.rules, tenant: j.tenant, inside: inside}
-	out, err := v.visit(j.picture, j.full, false)
+	v := &visitor{rules: by, tenant: j.tenant, inside: inside}
+	out, err := v.visitPart(j.picture, j.full, false, part)
 	for try := 0; errors.Is(err, errAhead) && try < visitTries; try++ {
 		// Somebody else knew more, or the control plane was restored from a backup.
 		fresh, trouble := l.look(ctx)
 		if trouble != nil {
 			return outcome{}, trouble
 		}
-		out, err = v.visit(fresh, j.full, fresh.revision < out.revision)
+		out, err = v.visitPart(fresh, j.full, fresh.revision < out.revision, part)
 	}
 	return out, err
 }
