@@ -68,13 +68,32 @@ func (s *source) refresh(inside context.Context) (*picture, error) {
 		return old, nil
 	case old == nil:
 		s.seen = head
-		return s.reread(inside, &picture{since: head, shared: head, latest: map[entity]int64{}}, head)
+		return s.reread(inside, startingAt(head), head)
 	case head < max(old.revision, old.since): // restored from a backup: nothing known holds
 		s.current, s.seen, s.tenants = nil, head, nil
-		return s.reread(inside, &picture{since: head, shared: head, latest: map[entity]int64{}}, head)
+		return s.reread(inside, startingAt(head), head)
 	}
-	return s.reread(inside, old, head)
+	next, err := s.reread(inside, old, head)
+	if !errors.Is(err, errCompacted) {
+		return next, err
+	}
+	// What changed up to the horizon cannot be told any more: everything is read,
+	// and tenants that have not applied as much are compared in full.
+	horizon, err := tenancy.Compacted(inside)
+	if err != nil {
+		return nil, err
+	}
+	s.current, s.seen, s.tenants = nil, horizon, map[string]int64{tenancy.AnyID: head}
+	return s.reread(inside, startingAt(horizon), head)
 }
+
+// startingAt is a picture of nothing, whose history begins at a revision.
+func startingAt(revision int64) *picture {
+	return &picture{since: revision, shared: revision, revision: -1, latest: map[entity]int64{}}
+}
+
+// errCompacted is returned where the log no longer tells what changed.
+var errCompacted = errors.New("the change log was compacted")
 
 // start has the history begin at the revision, if the source is new: tenants
 // that applied as much can be told what changed since.
@@ -146,7 +165,14 @@ func (s *source) follow(inside context.Context, p *picture) (seen int64, err err
 		}
 		s.tenants[e.id] = revision
 	}
-	return seen, errors.Join(rows.Err(), rows.Close())
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return 0, err
+	}
+	// Asked after the log was read: what it lacked is known then.
+	if horizon, err := tenancy.Compacted(inside); err != nil || horizon > s.seen {
+		return 0, errors.Join(err, errCompacted)
+	}
+	return seen, nil
 }
 
 // tenantsSince returns the tenants whose registry row changed after a revision,

@@ -130,16 +130,15 @@ func reason(err error) string {
 // time, and when it is called failed (contract C6.29).
 func (r *rules) record(inside context.Context, tenant string, attempts int, err error) {
 	if attempts == 1 || attempts == failedAfter {
-		r.tell(inside, tenant, "tenant "+tenant+" could not be synced", map[string]any{"attempts": attempts, "error": reason(err)})
+		r.tell(inside, "sync.failed", map[string]any{"tenant_id": tenant, "attempts": attempts, "error": reason(err)})
 	}
 }
 
-// tell records something of a tenant in the control plane's log.
-func (r *rules) tell(inside context.Context, tenant, text string, details map[string]any) {
+// tell records something in the control plane's log.
+func (r *rules) tell(inside context.Context, text string, details map[string]any) {
 	if r.recorder == nil {
 		return
 	}
-	details["tenant_id"] = tenant
 	b, err := json.Marshal(details)
 	if err != nil {
 		b = nil

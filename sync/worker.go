@@ -33,6 +33,9 @@ func (r *run) work(ctx context.Context, j job) result {
 	case err == nil && out.problem != "":
 		r.tellProblem(ctx, j, out.problem)
 	}
+	if err == nil && j.retry {
+		r.tellApplied(ctx, map[string]any{"tenant_id": j.tenant.ID, "revision": out.revision})
+	}
 	return result{j, out, err}
 }
 
@@ -49,6 +52,16 @@ func (r *run) tell(ctx context.Context, j job, failure error) {
 	r.rules.record(inside, j.tenant.ID, attempts, failure)
 }
 
+// tellApplied records that a tenant is up to date that was not for a while, or that
+// a pass over tenants is done: an event for each of ten thousand tenants would be
+// more work than what it tells of (contract C8.15).
+func (r *run) tellApplied(ctx context.Context, details map[string]any) {
+	if inside, leave, err := r.enterControlPlane(ctx); err == nil { // else it is in the status
+		defer leave()
+		r.rules.tell(inside, "sync.applied", details)
+	}
+}
+
 // tellProblem records that something in a tenant was left as it was, when it is
 // not what was left the last time.
 func (r *run) tellProblem(ctx context.Context, j job, problem string) {
@@ -63,7 +76,7 @@ func (r *run) tellProblem(ctx context.Context, j job, problem string) {
 		return // it is in the status
 	}
 	defer leave()
-	r.rules.tell(inside, j.tenant.ID, "an expression of the configuration failed for tenant "+j.tenant.ID, map[string]any{"error": problem})
+	r.rules.tell(inside, "an expression of the configuration failed", map[string]any{"tenant_id": j.tenant.ID, "error": problem})
 }
 
 // visit brings a tenant to the picture of its job, or to a newer one.
