@@ -43,9 +43,16 @@ func newHouseOf(t testing.TB, limit int, tenants ...string) *house {
 // newHouseIn makes a house in a directory, or moves into the one that is there.
 func newHouseIn(t testing.TB, dir string, limit int, tenants ...string) *house {
 	t.Helper()
+	return newHouseWith(t, &sqlite.Provider{Dir: dir}, dir, limit, tenants...)
+}
+
+// newHouseWith makes a house whose databases are the provider's; the directory
+// keeps the control plane's key.
+func newHouseWith(t testing.TB, provider tenancy.Provider, dir string, limit int, tenants ...string) *house {
+	t.Helper()
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	must(t, err)
-	h := &house{t: t, ring: ring, faults: &faults{Provider: &sqlite.Provider{Dir: dir}}}
+	h := &house{t: t, ring: ring, faults: &faults{Provider: provider}}
 	h.pool, err = tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": h.faults}, Master: ring, Limit: limit})
 	must(t, err)
 	t.Cleanup(func() { must(t, h.pool.Close(context.Background())) })

@@ -13,12 +13,18 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/postgres"
+	"github.com/gatehouse-id/gatehouse/tenancy/postgres/postgrestest"
 	"github.com/gatehouse-id/gatehouse/tenancy/sqlite"
 )
 
 // victim names the directory of a house in which the test binary works as a
-// process of its own, to be killed.
-const victim = "GATEHOUSE_SYNC_VICTIM"
+// process of its own, to be killed. With victimDSN the house is in PostgreSQL, and
+// the process changes nothing on the control plane.
+const (
+	victim    = "GATEHOUSE_SYNC_VICTIM"
+	victimDSN = "GATEHOUSE_SYNC_VICTIM_DSN"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(victim); dir != "" {
@@ -27,7 +33,9 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgrestest.Stop()
+	os.Exit(code)
 }
 
 // beVictim changes the control plane and brings tenants up to date until it is
@@ -39,7 +47,12 @@ func beVictim(dir string, started io.Reader) error {
 	if err != nil {
 		return err
 	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: dir}}, Master: ring})
+	var provider tenancy.Provider = &sqlite.Provider{Dir: dir}
+	dsn := os.Getenv(victimDSN)
+	if dsn != "" {
+		provider = &postgres.Provider{DSN: dsn}
+	}
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": provider}, Master: ring})
 	if err != nil {
 		return err
 	}
@@ -56,11 +69,14 @@ func beVictim(dir string, started io.Reader) error {
 	if err := directory.Open(ctx, cp); err != nil {
 		return err
 	}
-	if err := pool.Do(ctx, cp, edit); err != nil {
+	every := time.Second
+	if dsn != "" {
+		every = 20 * time.Millisecond // it hears of changes in no other way
+	} else if err := pool.Do(ctx, cp, edit); err != nil {
 		return err
 	}
 	fmt.Println("changed")
-	New(Config{Directory: directory, Pool: pool, Every: time.Second, Workers: 4}).Run(ctx)
+	New(Config{Directory: directory, Pool: pool, Every: every, Workers: 4}).Run(ctx)
 	return nil
 }
 
@@ -91,15 +107,13 @@ func edit(ctx context.Context) error {
 	return tenancy.Commit(ctx, stmts...)
 }
 
-// killed starts the victim, and kills it (SIGKILL) a while after it changed the
-// control plane.
-func killed(t *testing.T, dir string, after time.Duration) {
+// launch starts the victim, and returns when it has begun. Killing it is SIGKILL.
+func launch(t *testing.T, dir string, env ...string) (kill func()) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), victim+"="+dir)
+	cmd.Env = append(append(os.Environ(), victim+"="+dir), env...)
 	alive, err := cmd.StdinPipe()
 	must(t, err)
-	defer alive.Close()
 	says, err := cmd.StdoutPipe()
 	must(t, err)
 	cmd.Stderr = os.Stderr
@@ -109,10 +123,13 @@ func killed(t *testing.T, dir string, after time.Duration) {
 		_ = cmd.Wait()
 		t.Fatalf("the process says %q, %v", line, err)
 	}
-	<-time.After(after) // a point of the pass, or of the writing of notes after it
-	must(t, cmd.Process.Kill())
-	if err := cmd.Wait(); err == nil {
-		t.Fatal("the process ended by itself")
+	return func() {
+		t.Helper()
+		must(t, cmd.Process.Kill())
+		if err := cmd.Wait(); err == nil {
+			t.Fatal("the process ended by itself")
+		}
+		_ = alive.Close()
 	}
 }
 
@@ -143,7 +160,9 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	random := rand.New(rand.NewPCG(88, 1))
 	done := 0
 	for begun := time.Now(); done < kills && time.Since(begun) < limit; done++ {
-		killed(t, dir, time.Duration(random.IntN(300_000))*time.Microsecond)
+		kill := launch(t, dir)
+		<-time.After(time.Duration(random.IntN(300_000)) * time.Microsecond) // a point of the pass, or of its notes
+		kill()
 	}
 	if done < least {
 		t.Errorf("the process was killed %d times in %s only, want at least %d", done, limit, least)
@@ -184,4 +203,54 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	if source.Revision != int64(done)+1 {
 		t.Errorf("the control plane was changed %d times by %d processes", source.Revision-1, done)
 	}
+}
+
+// Two processes share a control plane and tenants in PostgreSQL without a lock, one
+// of them being killed and started again. Every tenant gets everything, and no
+// batch is written twice: what one wrote the other finds done (contract C6.4).
+func TestProcessesCompete(t *testing.T) {
+	dsn, dir := postgrestest.DSN(t), t.TempDir()
+	const tenants, rounds = 12, 8
+	var ids []string
+	for i := range tenants {
+		ids = append(ids, fmt.Sprintf("t%02d", i))
+	}
+	h := newHouseWith(t, &postgres.Provider{DSN: dsn}, dir, 0, ids...)
+	h.addServer(server("rs1", "https://api.test", "read", "write"))
+	h.addRole(role("rol1", "A"), perm("rol1", "rs1", "read"))
+	kills := []func(){launch(t, dir, victimDSN+"="+dsn), launch(t, dir, victimDSN+"="+dsn)}
+	watcher := h.loop(func(c *Config) { c.Locker = &turns{held: make(chan struct{}, 1)} }) // never runs; reads what others note
+	random := rand.New(rand.NewPCG(5, 5))
+	for round := range rounds {
+		h.onCP(func(ctx context.Context) { must(t, edit(ctx)) })
+		<-time.After(time.Duration(random.IntN(100)) * time.Millisecond)
+		one := round % 2
+		kills[one]()
+		kills[one] = launch(t, dir, victimDSN+"="+dsn)
+		h.onCP(func(ctx context.Context) { must(t, edit(ctx)) })
+	}
+	settle(t, watcher)
+	head := h.head()
+	eventually(t, "every tenant applied everything", func() bool {
+		for _, id := range ids {
+			if revision, _ := h.applied(id); revision < head {
+				return false
+			}
+		}
+		return true
+	})
+	for _, kill := range kills {
+		kill()
+	}
+	l := h.loop()
+	h.tenant("fresh", func(row *tenancy.Tenant) { row.State = tenancy.StateProvisioning })
+	must(t, l.Snapshot(t.Context(), h.byID("fresh")))
+	want, source := h.dump("fresh"), find(h, tenancy.Roles, platform, "rol1")
+	for _, id := range ids {
+		equal(t, id, h.dump(id), want)
+		if copied := find(h, tenancy.Roles, id, "rol1"); copied.Revision > source.Revision {
+			t.Errorf("%s: the copy was written %d times, its row on the control plane %d times", id, copied.Revision, source.Revision)
+		}
+	}
+	equal(t, "edits", source.Revision, 1+2*rounds)
 }
