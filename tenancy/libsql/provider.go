@@ -95,6 +95,11 @@ func (p *Provider) server(client *http.Client) (remote.Server, error) {
 	if err := n.check(); err != nil {
 		return nil, err
 	}
+	for _, secret := range []string{p.Token, p.AdminKey} {
+		if strings.ContainsAny(secret, " \t\r\n") {
+			return nil, errors.New("the token holds white space")
+		}
+	}
 	if p.Organization != "" {
 		return p.turso(client, n)
 	}
@@ -157,7 +162,7 @@ func address(text string, stars int) (*url.URL, error) {
 	case strings.Count(u.Host, "*") > stars:
 		return nil, fmt.Errorf("address %q: it has too many *", u.Redacted())
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil || u.Fragment != "":
-		return nil, fmt.Errorf("address %q: only scheme, host and port are used; the token has its own option", u.Redacted())
+		return nil, fmt.Errorf("address %q: only scheme, host and port are used; the token has its own option", u.Scheme+"://"+u.Host)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
