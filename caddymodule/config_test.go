@@ -44,6 +44,9 @@ func TestConfigRefused(t *testing.T) {
 		{"what unsync does", App{BaseDomain: "a.test", Sync: &Sync{OnUnsync: "keep"}}, "sync: on_unsync: "},
 		{"transform of a key that is never inherited", App{BaseDomain: "a.test", Inherit: &Inherit{Transform: map[string]string{"default_audience": "value"}}}, "inherit: transform: "},
 		{"transform that is none", App{BaseDomain: "a.test", Inherit: &Inherit{Transform: map[string]string{"support_url": "value +"}}}, "inherit: transform: support_url: line 1, column 8 of the expression: Syntax error"},
+		{"control plane in no database", App{BaseDomain: "a.test", ControlPlane: &ControlPlane{Database: "main"}}, `control_plane: there is no database "main", only sqlite`},
+		{"limit of no database", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"main": 1}}, `open_databases: there is no database "main", only sqlite`},
+		{"limit of nothing", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 0}}, "open_databases: "},
 		{"negative sync", App{BaseDomain: "a.test", Sync: &Sync{Workers: -1}}, "sync: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,6 +113,7 @@ func TestFingerprint(t *testing.T) {
 		"domain": {App{BaseDomain: "b.test"}, true},
 		"data":   {App{BaseDomain: "a.test", Data: "/elsewhere"}, false},
 		"secret": {App{BaseDomain: "a.test", Secret: []string{strings.Repeat("s", 32)}}, false},
+		"limits": {App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 7}}, false},
 		"limit":  {App{BaseDomain: "a.test", OpenDatabases: 7}, false},
 		"database": {
 			App{BaseDomain: "a.test", Database: []*Database{{Name: "main", module: &SQLite{Dir: "/srv"}}}},

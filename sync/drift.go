@@ -121,7 +121,7 @@ func (l *Loop) chosen(ctx context.Context, ids []string) ([]*tenancy.Tenant, err
 func (l *Loop) driftOf(ctx context.Context, t *tenancy.Tenant, p *picture, by *rules, entities []string) ([]Drift, error) {
 	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	inside, leave, err := l.pool.Enter(ctx, t)
+	inside, leave, err := l.pool.EnterIdle(ctx, t)
 	if err != nil {
 		return nil, err
 	}

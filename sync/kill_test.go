@@ -194,7 +194,7 @@ func TestKilledAgainAndAgain(t *testing.T) {
 		if copied := find(h, tenancy.Roles, id, "rol1"); copied.Revision > source.Revision {
 			t.Errorf("%s: the copy was written %d times, its row on the control plane %d times", id, copied.Revision, source.Revision)
 		}
-		out, err := l.visit(t.Context(), job{tenant: h.byID(id), picture: p, full: true})
+		out, err := l.visit(t.Context(), job{tenant: h.byID(id), picture: p, full: true}, l.pool.Enter)
 		must(t, err)
 		if out.wrote {
 			t.Errorf("%s: a second pass writes", id)

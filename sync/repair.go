@@ -122,7 +122,7 @@ type repaired struct {
 func (l *Loop) repairOne(ctx context.Context, t *tenancy.Tenant, p *picture, by *rules, entities []string) repaired {
 	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	out, err := l.visitBy(ctx, job{tenant: t, picture: p, full: true}, by, partOf(entities))
+	out, err := l.visitBy(ctx, job{tenant: t, picture: p, full: true}, by, partOf(entities), l.pool.EnterIdle)
 	if err == nil && len(entities) == 0 {
 		l.visited(t, out)
 	}

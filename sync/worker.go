@@ -3,6 +3,8 @@ package sync
 import (
 	"context"
 	"errors"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
 // end waits for the workers, keeps what they did, and gives up the turn.
@@ -26,7 +28,7 @@ func (r *run) end(ctx context.Context) {
 func (r *run) work(ctx context.Context, j job) result {
 	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	out, err := r.visit(bounded, j)
+	out, err := r.visit(bounded, j, r.pool.EnterIdle)
 	switch {
 	case err != nil && ctx.Err() == nil:
 		r.tell(ctx, j, err)
@@ -79,14 +81,17 @@ func (r *run) tellProblem(ctx context.Context, j job, problem string) {
 	r.rules.tell(inside, "an expression of the configuration failed", map[string]any{"tenant_id": j.tenant.ID, "error": problem})
 }
 
+// enterer is one of the ways into a tenant.
+type enterer = func(ctx context.Context, t *tenancy.Tenant) (inside context.Context, leave func(), err error)
+
 // visit brings a tenant to the picture of its job, or to a newer one.
-func (l *Loop) visit(ctx context.Context, j job) (outcome, error) {
-	return l.visitBy(ctx, j, &l.rules, nil)
+func (l *Loop) visit(ctx context.Context, j job, enter enterer) (outcome, error) {
+	return l.visitBy(ctx, j, &l.rules, nil, enter)
 }
 
 // visitBy is visit by other rules, of the part that is not nil.
-func (l *Loop) visitBy(ctx context.Context, j job, by *rules, part *work) (outcome, error) {
-	inside, leave, err := l.pool.Enter(ctx, j.tenant)
+func (l *Loop) visitBy(ctx context.Context, j job, by *rules, part *work, enter enterer) (outcome, error) {
+	inside, leave, err := enter(ctx, j.tenant)
 	if err != nil {
 		return outcome{}, err
 	}
