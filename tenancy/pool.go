@@ -23,7 +23,7 @@ type Pool struct {
 	idle    *list.List // entries nobody is inside of, longest unused first
 
 	departures uint64        // counts those who left, for entry.left
-	room       chan struct{} // closed and replaced whenever a handle was closed
+	room       chan struct{} // closed and replaced whenever a handle was closed, or may be
 	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
@@ -232,6 +232,15 @@ func (p *Pool) leave(e *entry) {
 	p.departures++
 	e.left = p.departures
 	e.waiting = p.idle.PushBack(e)
+	if len(p.entries) >= p.limit { // who waits for room may close this one now
+		p.wake()
+	}
+}
+
+// wake tells those who wait for room to look again; the pool is locked.
+func (p *Pool) wake() {
+	close(p.room)
+	p.room = make(chan struct{})
 }
 
 // evict drops the longest unused entry; the pool is locked. It reports whether
@@ -267,8 +276,7 @@ func (p *Pool) close(e *entry) {
 	if p.entries[e.key] == e {
 		delete(p.entries, e.key)
 	}
-	close(p.room)
-	p.room = make(chan struct{})
+	p.wake()
 	close(e.done)
 	p.mu.Unlock()
 }

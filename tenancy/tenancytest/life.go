@@ -200,3 +200,38 @@ func manyOpen(t *testing.T, h *house) {
 		t.Errorf("%d databases are open", n)
 	}
 }
+
+// thousandVisitors come to many closed tenants at a time, through a pool that has
+// room for a few: each gets in, and sees its own tenant.
+func thousandVisitors(t *testing.T, h *house) {
+	pool := h.newPool(t, 4)
+	var list []*tenancy.Tenant
+	for i := range 12 {
+		x := h.tenant(fmt.Sprint("v", i))
+		must(t, pool.Create(t.Context(), x))
+		must(t, pool.Do(t.Context(), x, func(ctx context.Context) error { return tenancy.Clients.Create(ctx, client("c", x.ID)) }))
+		list = append(list, x)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // nobody is forgotten
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			x := list[i%len(list)]
+			err := pool.Do(ctx, x, func(ctx context.Context) error {
+				c, err := tenancy.Clients.Get(ctx, "c")
+				if err == nil && c.Name != x.ID {
+					t.Errorf("a visitor of %s sees a client of %s", x.ID, c.Name)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := pool.Stats().Open; n > 4 {
+		t.Errorf("%d databases are open", n)
+	}
+}

@@ -46,6 +46,8 @@ func translate(err error) error {
 		return translateSQL(sql, err)
 	case errors.Is(err, ErrMissing):
 		return tenancy.Unavailable(err, hintMissing)
+	case errors.Is(err, ErrUnready):
+		return tenancy.Unavailable(err, "try again in a moment")
 	case errors.Is(err, ErrUnsent), errors.Is(err, ErrLost):
 		return tenancy.Unavailable(err, hintServer)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

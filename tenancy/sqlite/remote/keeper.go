@@ -89,7 +89,7 @@ func (k keeper) found(ctx context.Context, tenant string) error {
 			return k.upgrade(ctx, m.version)
 		}
 		// Somebody else was faster, or the service has yet to hear of what it made.
-		again := says(err, "already exists") || errors.Is(err, tenancy.ErrStale) || errors.Is(err, ErrMissing)
+		again := says(err, "already exists") || errors.Is(err, tenancy.ErrStale) || errors.Is(err, ErrMissing) || errors.Is(err, ErrUnready)
 		if err == nil || !again || try == 3*tries || ctx.Err() != nil {
 			return err
 		}

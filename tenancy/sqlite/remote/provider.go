@@ -119,6 +119,17 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	if err != nil {
 		return err
 	}
+	return p.create(ctx, name, loc.Tenant)
+}
+
+// CreateTemplate makes a database with all tables that belongs to nobody, for the
+// server to copy new ones from, or brings it up to date. name need not be one a
+// location can have.
+func (p *Provider) CreateTemplate(ctx context.Context, name string) error {
+	return p.create(ctx, name, "")
+}
+
+func (p *Provider) create(ctx context.Context, name, tenant string) error {
 	if err := p.Server.Create(ctx, name); err != nil {
 		return of(name, err)
 	}
@@ -127,7 +138,7 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 		return of(name, err)
 	}
 	defer conn.Close()
-	if err := p.keeper(conn).found(ctx, loc.Tenant); err != nil {
+	if err := p.keeper(conn).found(ctx, tenant); err != nil {
 		return of(name, err)
 	}
 	return nil

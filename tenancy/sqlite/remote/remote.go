@@ -38,7 +38,7 @@ type Conn interface {
 	// A single one needs no transaction around it. It returns a result for each.
 	//
 	// Errors are [*SQLError] for what the engine refuses, [ErrMissing] where
-	// there is no such database, [ErrUnsent] and [ErrLost] where there was no
+	// there is no such database, [ErrUnready] where it was just made, [ErrUnsent] and [ErrLost] where there was no
 	// answer, and tenancy.ErrUnavailable where it is clear what is wrong.
 	// ctx bounds how long the answer is waited for.
 	Run(ctx context.Context, stmts []Statement) ([]Result, error)
@@ -94,6 +94,9 @@ func (e *SQLError) Error() string {
 var (
 	// ErrMissing means that there is no such database.
 	ErrMissing = errors.New("there is no such database")
+
+	// ErrUnready means that there is such a database, and it cannot be used yet.
+	ErrUnready = errors.New("the database is not ready yet")
 
 	// ErrUnsent means that the server was not reached: nothing was applied.
 	ErrUnsent = errors.New("the server was not reached")
