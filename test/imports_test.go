@@ -45,7 +45,7 @@ var layers = map[string]struct {
 		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/sqlite", "tenancy/sqlite/remote"},
 		"a provider is one of several: beside what all SQLite has in common, nothing but the domain may be needed to write one",
 	},
-	"tenancy/d1/d1test":             {[]string{}, "it stands for Cloudflare in tests, whoever's they are"},
+	"tenancy/d1/d1test": {[]string{}, "it stands for Cloudflare in tests, whoever's they are"},
 	"tenancy/libsql": {
 		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/sqlite", "tenancy/sqlite/remote"},
 		"a provider is one of several: beside what all SQLite has in common, nothing but the domain may be needed to write one",

@@ -17,7 +17,7 @@ var homes = map[string]func(testing.TB) *d1.Provider{"rest": rest, "worker": wor
 func rest(t testing.TB) *d1.Provider { return over(t, d1test.NewAPI(t)) }
 
 func over(t testing.TB, a *d1test.API) *d1.Provider {
-	return closed(t, &d1.Provider{Account: a.Account, Token: a.Token, API: a.URL, Location: "weur"})
+	return closed(t, &d1.Provider{Account: a.Account, Token: a.Token, API: a.URL, Location: "weur", Prefix: "gatehouse"})
 }
 
 // worker returns a provider over the Worker, with names of its own.

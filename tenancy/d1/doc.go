@@ -2,7 +2,7 @@
 // reached over HTTP. There are two homes for them, with one protocol:
 //
 //   - D1 databases through Cloudflare's HTTP API. An account has 1,200 requests in
-//     five minutes, about 4 a second, for all that it does; a login takes several.
+//     five minutes, about 4 a second, for all that it does; a login takes about 20.
 //     It is for tenants that are seldom visited, and to try things out.
 //   - Durable Objects through the Worker in docs/d1-worker, which the operator
 //     deploys: one object per tenant, as many as there are tenants, without that

@@ -6,7 +6,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,21 +78,22 @@ func TestConfiguration(t *testing.T) {
 	}{
 		{"nothing", &d1.Provider{}, "32 hexadecimal digits"},
 		{"a name for the account", &d1.Provider{Account: "acme", Token: secret}, "32 hexadecimal digits"},
-		{"neither home", &d1.Provider{Account: account}, "token is missing"},
-		{"both homes", &d1.Provider{Account: account, Token: secret, Worker: "https://w.example.com", Secret: secret}, "exclude each other"},
-		{"an empty token", &d1.Provider{Account: account, Token: "\n"}, "token is missing"},
-		{"location", &d1.Provider{Account: account, Token: secret, Location: "moon"}, "location_hint is one of wnam"},
-		{"location of the worker", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: secret, Location: "weur"}, "wrangler.toml"},
+		{"no prefix", &d1.Provider{Account: account, Token: secret, Prefix: ""}, "prefix is missing"},
+		{"neither home", &d1.Provider{Account: account, Prefix: "p"}, "token is missing"},
+		{"both homes", &d1.Provider{Account: account, Token: secret, Worker: "https://w.example.com", Secret: secret, Prefix: "p"}, "exclude each other"},
+		{"an empty token", &d1.Provider{Account: account, Token: "\n", Prefix: "p"}, "token is missing"},
+		{"location", &d1.Provider{Account: account, Token: secret, Location: "moon", Prefix: "p"}, "location_hint is one of wnam"},
+		{"location of the worker", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: secret, Location: "weur", Prefix: "p"}, "wrangler.toml"},
 		{"prefix", &d1.Provider{Account: account, Token: secret, Prefix: "a_b"}, "prefix is at most"},
 		{"long prefix", &d1.Provider{Account: account, Token: secret, Prefix: strings.Repeat("a", 41)}, "prefix is at most"},
-		{"short secret", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: "hunter2"}, "at least 32 characters"},
-		{"secret alone", &d1.Provider{Account: account, Secret: secret}, "worker is an URL"},
-		{"no URL", &d1.Provider{Account: account, Worker: "w.example.com", Secret: secret}, "worker is an URL"},
-		{"readable", &d1.Provider{Account: account, Worker: "http://w.example.com", Secret: secret}, "by https"},
-		{"secret in the URL", &d1.Provider{Account: account, Worker: "https://hunter2@w.example.com", Secret: secret}, "without user"},
-		{"readable API", &d1.Provider{Account: account, Token: secret, API: "http://api.example.com"}, "by https"},
+		{"short secret", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: "hunter2", Prefix: "p"}, "at least 32 characters"},
+		{"secret alone", &d1.Provider{Account: account, Secret: secret, Prefix: "p"}, "worker is an URL"},
+		{"no URL", &d1.Provider{Account: account, Worker: "w.example.com", Secret: secret, Prefix: "p"}, "worker is an URL"},
+		{"readable", &d1.Provider{Account: account, Worker: "http://w.example.com", Secret: secret, Prefix: "p"}, "by https"},
+		{"secret in the URL", &d1.Provider{Account: account, Worker: "https://hunter2@w.example.com", Secret: secret, Prefix: "p"}, "without user"},
+		{"readable API", &d1.Provider{Account: account, Token: secret, API: "http://api.example.com", Prefix: "p"}, "by https"},
 		{"a token", &d1.Provider{Account: account, Token: secret, Location: "weur", Prefix: "pro-duction2"}, ""},
-		{"a worker", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: secret}, ""},
+		{"a worker", &d1.Provider{Account: account, Worker: "https://w.example.com", Secret: secret, Prefix: "p"}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			err := c.p.Check()
@@ -267,8 +267,8 @@ func TestUnreachable(t *testing.T) {
 	address := server.URL
 	server.Close()
 	for name, p := range map[string]*d1.Provider{
-		"rest":   {Account: strings.Repeat("a", 32), Token: "x", API: address},
-		"worker": {Account: strings.Repeat("a", 32), Worker: address, Secret: d1test.Secret},
+		"rest":   {Account: strings.Repeat("a", 32), Token: "x", API: address, Prefix: "p"},
+		"worker": {Account: strings.Repeat("a", 32), Worker: address, Secret: d1test.Secret, Prefix: "p"},
 	} {
 		closed(t, p)
 		for what, err := range map[string]error{
@@ -289,10 +289,10 @@ func TestWrongSecrets(t *testing.T) {
 		p    *d1.Provider
 		want string
 	}{
-		{"token", &d1.Provider{Account: a.Account, Token: "another", API: a.URL}, "D1 Edit"},
-		{"account", &d1.Provider{Account: strings.Repeat("a", 32), Token: a.Token, API: a.URL}, "check the account's id"},
-		{"secret", &d1.Provider{Account: a.Account, Worker: d1test.Worker(t), Secret: strings.Repeat("another", 6)}, "wrangler secret put SECRET"},
-		{"address", &d1.Provider{Account: a.Account, Worker: d1test.Worker(t) + "/elsewhere", Secret: d1test.Secret}, "account's id"},
+		{"token", &d1.Provider{Account: a.Account, Token: "another", API: a.URL, Prefix: "p"}, "D1 Edit"},
+		{"account", &d1.Provider{Account: strings.Repeat("a", 32), Token: a.Token, API: a.URL, Prefix: "p"}, "check the account's id"},
+		{"secret", &d1.Provider{Account: a.Account, Worker: d1test.Worker(t), Secret: strings.Repeat("another", 6), Prefix: "p"}, "wrangler secret put SECRET"},
+		{"address", &d1.Provider{Account: a.Account, Worker: d1test.Worker(t) + "/elsewhere", Secret: d1test.Secret, Prefix: "p"}, "account's id"},
 	} {
 		closed(t, c.p)
 		for what, err := range map[string]error{
@@ -326,134 +326,4 @@ func TestTornBatches(t *testing.T) {
 	must(t, opening(t, later, acme)) // nothing of the proof is left to be taken for tables of somebody
 	must(t, later.Create(t.Context(), widgets))
 	must(t, opening(t, later, widgets))
-}
-
-// TestNobodyElses: a database is found by exactly its name among others that have
-// it in theirs, and what is another tenant's is neither opened, filled nor dropped.
-func TestNobodyElses(t *testing.T) {
-	a := d1test.NewAPI(t)
-	p := over(t, a)
-	for i := range 12 { // pages of the list, longest names first
-		must(t, p.Create(t.Context(), tenancy.Location{Tenant: fmt.Sprint("acme", i)}))
-	}
-	if err := opening(t, p, acme); !errors.Is(err, tenancy.ErrUnavailable) || !errors.Is(err, remote.ErrMissing) {
-		t.Errorf("opened a database of a longer name: %v", err)
-	}
-	must(t, p.Drop(t.Context(), acme))
-	must(t, p.Create(t.Context(), acme))
-	if n, err := p.Count(t.Context()); n != 13 || err != nil {
-		t.Errorf("%d databases, %v", n, err)
-	}
-	thief := tenancy.Location{Tenant: "thief", Name: "acme"}
-	for what, err := range map[string]error{
-		"Create": p.Create(t.Context(), thief), "Open": opening(t, p, thief), "Drop": p.Drop(t.Context(), thief),
-	} {
-		if err == nil || !strings.Contains(err.Error(), `belongs to tenant "acme"`) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	other := closed(t, &d1.Provider{Account: a.Account, Token: a.Token, API: a.URL, Prefix: "other"})
-	must(t, other.Create(t.Context(), acme))
-	must(t, other.Drop(t.Context(), acme))
-	must(t, opening(t, p, acme))
-	if n, err := other.Count(t.Context()); n != 0 || err != nil {
-		t.Errorf("the other installation has %d databases, %v", n, err)
-	}
-	if names := a.Names(); len(names) != 13 || !slices.Contains(names, "gatehouse_acme") {
-		t.Errorf("there are %q", names)
-	}
-}
-
-// TestCreatedWithoutAnswer: a database whose creation was carried out without an
-// answer is found and filled when the tenant is created again.
-func TestCreatedWithoutAnswer(t *testing.T) {
-	var lose atomic.Bool
-	a := d1test.NewAPI(t)
-	a.Before = func(w http.ResponseWriter, r *http.Request) bool {
-		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/database") && lose.Swap(false) {
-			a.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler)
-		}
-		return false
-	}
-	p := over(t, a)
-	lose.Store(true)
-	if err := p.Create(t.Context(), acme); !errors.Is(err, tenancy.ErrUnavailable) || !errors.Is(err, remote.ErrLost) {
-		t.Errorf("without an answer: %v", err)
-	}
-	if err := opening(t, p, acme); !errors.Is(err, tenancy.ErrUnavailable) {
-		t.Errorf("opened before it was filled: %v", err)
-	}
-	must(t, p.Create(t.Context(), acme))
-	must(t, opening(t, p, acme))
-	if names := a.Names(); len(names) != 1 {
-		t.Errorf("there are %q", names)
-	}
-}
-
-// TestRemade: an id that is remembered is forgotten when its database is gone.
-func TestRemade(t *testing.T) {
-	for name, home := range homes {
-		t.Run(name, func(t *testing.T) {
-			p := home(t)
-			db := opened(t, p, acme)
-			must(t, writing(t, db, "old"))
-			other := homeOf(p) // another process
-			must(t, other.Drop(t.Context(), acme))
-			if err := reading(t, db); !errors.Is(err, remote.ErrMissing) {
-				t.Errorf("reading what is gone: %v", err)
-			}
-			must(t, other.Create(t.Context(), acme))
-			again, err := p.Open(t.Context(), acme)
-			must(t, err)
-			defer again.Close()
-			must(t, writing(t, again, "old"))
-		})
-	}
-}
-
-// homeOf returns a provider over the same databases that remembers nothing.
-func homeOf(p *d1.Provider) *d1.Provider {
-	return &d1.Provider{Account: p.Account, Token: p.Token, API: p.API, Worker: p.Worker, Secret: p.Secret, Prefix: p.Prefix}
-}
-
-// TestWhatItTakes: text and numbers that would arrive as others, and searches
-// longer than the engine takes, are the caller's mistake; long lists are not.
-func TestWhatItTakes(t *testing.T) {
-	for name, home := range homes {
-		t.Run(name, func(t *testing.T) {
-			db := opened(t, home(t), acme)
-			query := func(text string, args ...any) error {
-				rows, err := db.QueryContext(t.Context(), text, args...)
-				if err == nil {
-					err = errors.Join(rows.Close(), rows.Err())
-				}
-				return err
-			}
-			for what, err := range map[string]error{
-				"NUL":       writing(t, db, "a\x00b"),
-				"not UTF-8": writing(t, db, "a\xffb"),
-				"number":    query(`SELECT ?`, int64(1)<<53),
-				"value":     writing(t, db, strings.Repeat("x", 2_000_001)),
-				"search":    query(`SELECT 1 WHERE 'a' LIKE ?`, strings.Repeat("x", 51)),
-				"statement": query(`SELECT ? -- `+strings.Repeat("x", 100_000), 1),
-			} {
-				if tenancy.StatusOf(err) != 400 {
-					t.Errorf("%s: %v", what, err)
-				}
-			}
-			args := make([]any, 301)
-			for i := range args {
-				args[i] = fmt.Sprint("it's ? ", i)
-			}
-			must(t, writing(t, db, "it's ? 300"))
-			rows, err := db.QueryContext(t.Context(), `SELECT id FROM roles WHERE id IN (?`+strings.Repeat(`, ?`, 300)+`)`, args...)
-			must(t, err)
-			defer rows.Close()
-			var id string
-			if !rows.Next() || rows.Scan(&id) != nil || id != "it's ? 300" {
-				t.Errorf("looked for 301 rows and found %q, %v", id, rows.Err())
-			}
-		})
-	}
 }

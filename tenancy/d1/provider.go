@@ -16,8 +16,8 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy/sqlite/remote"
 )
 
-// Provider keeps tenants in one account at Cloudflare. It is ready when Account
-// and either Token or Worker and Secret are set.
+// Provider keeps tenants in one account at Cloudflare. It is ready when Account,
+// Prefix, and either Token or Worker and Secret are set.
 type Provider struct {
 	// Account is the id of the account. Required.
 	Account string
@@ -38,7 +38,7 @@ type Provider struct {
 	Worker, Secret string
 
 	// Prefix is what names of databases begin with, before an underscore. Two
-	// installations in one account need two. Default: gatehouse.
+	// installations in one account need two. Required.
 	Prefix string
 
 	once   sync.Once
@@ -55,7 +55,9 @@ func (p *Provider) Check() error {
 	switch {
 	case len(p.Account) != 32 || strings.Trim(p.Account, "0123456789abcdef") != "":
 		return errors.New("the account is an id of 32 hexadecimal digits: find it in the addresses of Cloudflare's dashboard")
-	case p.prefix() != strings.Trim(p.prefix(), "-") || len(p.prefix()) > 40 || strings.Trim(p.prefix(), "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+	case p.Prefix == "":
+		return errors.New("prefix is missing: name this installation, so that no other one of the account has the same databases")
+	case p.Prefix != strings.Trim(p.Prefix, "-") || len(p.Prefix) > 40 || strings.Trim(p.Prefix, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
 		return fmt.Errorf("prefix is at most 40 lower-case letters, digits and dashes between them, not %q", p.Prefix)
 	case p.Worker == "" && p.secret() == "" && p.token() == "":
 		return errors.New("token is missing: name a token of the account, or a worker and its secret")
@@ -88,13 +90,6 @@ func checkURL(word, address string) error {
 	return nil
 }
 
-func (p *Provider) prefix() string {
-	if p.Prefix == "" {
-		return "gatehouse"
-	}
-	return p.Prefix
-}
-
 func (p *Provider) address() string {
 	if p.API == "" {
 		return publicAPI
@@ -109,7 +104,7 @@ func (p *Provider) secret() string { return strings.TrimSpace(p.Secret) }
 // ready returns what does the work.
 func (p *Provider) ready() *remote.Provider {
 	p.once.Do(func() {
-		s := &server{prefix: p.prefix() + "_", hint: p.Location, ids: make(map[string]string)}
+		s := &server{prefix: p.Prefix + "_", hint: p.Location, ids: make(map[string]string)}
 		if p.Worker != "" {
 			s.api = newAPI(strings.TrimSuffix(p.Worker, "/"), p.Account, p.secret(), true)
 		} else {
