@@ -119,33 +119,35 @@ func TestFaults(t *testing.T) {
 		fault http.HandlerFunc
 		want  string
 		lost  bool // a batch's fate is not known
+
+		patience time.Duration // 0 for the usual one
 	}{
-		{"wrong token", refuse(401, 10000, "Authentication error"), "D1 Edit", false},
-		{"too few rights", refuse(403, 10000, "Authentication error"), "D1 Edit", false},
-		{"wrong account", refuse(403, 7403, "The given account is not valid"), "check the account's id", false},
-		{"no such account", refuse(404, 7003, "Could not route"), "check the account's id", false},
-		{"no such database", refuse(404, 7404, "The database could not be found"), "none is made in its place", false},
-		{"trouble", refuse(500, 7500, "internal error; reference = e_1"), "www.cloudflarestatus.com", true},
-		{"trouble as a refusal", refuse(400, 7500, "internal error; reference = e_1"), "dashboard", true},
-		{"full", refuse(400, 7500, "Exceeded maximum DB size"), "as large as it may be", true},
-		{"bad gateway", answer(502, "<html>Bad Gateway</html>"), "www.cloudflarestatus.com", true},
-		{"a page", answer(200, "<html>Log in to the hotel's network</html>"), "what stands between", true},
-		{"a refusing page", answer(403, "<html>blocked</html>"), "what stands between", false},
-		{"elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }, "what stands between", true},
-		{"half an answer", answer(200, `{"success":true,"errors":[],"result":[{"success":true,"results":{"columns":["na`), "what stands between", true},
+		{"wrong token", refuse(401, 10000, "Authentication error"), "D1 Edit", false, 0},
+		{"too few rights", refuse(403, 10000, "Authentication error"), "D1 Edit", false, 0},
+		{"wrong account", refuse(403, 7403, "The given account is not valid"), "check the account's id", false, 0},
+		{"no such account", refuse(404, 7003, "Could not route"), "check the account's id", false, 0},
+		{"no such database", refuse(404, 7404, "The database could not be found"), "none is made in its place", false, 0},
+		{"trouble", refuse(500, 7500, "internal error; reference = e_1"), "www.cloudflarestatus.com", true, 0},
+		{"trouble as a refusal", refuse(400, 7500, "internal error; reference = e_1"), "dashboard", true, 0},
+		{"full", refuse(400, 7500, "Exceeded maximum DB size"), "as large as it may be", true, 0},
+		{"bad gateway", answer(502, "<html>Bad Gateway</html>"), "www.cloudflarestatus.com", true, 0},
+		{"a page", answer(200, "<html>Log in to the hotel's network</html>"), "what stands between", true, 0},
+		{"a refusing page", answer(403, "<html>blocked</html>"), "what stands between", false, 0},
+		{"elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", 307) }, "what stands between", true, 0},
+		{"half an answer", answer(200, `{"success":true,"errors":[],"result":[{"success":true,"results":{"columns":["na`), "what stands between", true, 0},
 		{"an answer cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
 			_, _ = w.Write([]byte(`{"success":true,`))
-		}, "reaches the address", true},
-		{"no results", answer(200, `{"success":true,"errors":[],"result":[]}`), "dashboard", true},
-		{"no success in one", answer(200, `{"success":true,"errors":[],"result":[{"success":true},{"success":false},{"success":true}]}`), "dashboard", true},
-		{"a result of another kind", answer(200, `{"success":true,"errors":[],"result":"fine"}`), "what stands between", true},
-		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "reaches the address", true},
+		}, "reaches the address", true, 0},
+		{"no results", answer(200, `{"success":true,"errors":[],"result":[]}`), "dashboard", true, 0},
+		{"no success in one", answer(200, `{"success":true,"errors":[],"result":[{"success":true},{"success":false},{"success":true}]}`), "dashboard", true, 0},
+		{"a result of another kind", answer(200, `{"success":true,"errors":[],"result":"fine"}`), "what stands between", true, 0},
+		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "reaches the address", true, 0},
 		{"silence", func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // before that the server does not look whether the caller is there
 			<-r.Context().Done()
-		}, "can be reached", true},
-		{"an endless answer", answer(200, strings.Repeat(" ", 1<<20+1)), "dashboard", true},
+		}, "can be reached", true, 3 * time.Second},
+		{"an endless answer", answer(200, strings.Repeat(" ", 1<<20+1)), "dashboard", true, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var broken atomic.Pointer[string]
@@ -160,7 +162,8 @@ func TestFaults(t *testing.T) {
 				return true
 			}
 			p := over(t, a)
-			p.Hurry(3 * time.Second)
+			must(t, p.Create(t.Context(), acme))
+			p.Hurry(c.patience)
 			db, other := opened(t, p, acme), opened(t, p, widgets)
 			must(t, writing(t, db, "before"))
 			id := a.ID("gatehouse_acme")

@@ -65,6 +65,30 @@ func TestWorkerLetsNobodyIn(t *testing.T) {
 	}
 }
 
+// TestWorkerWithoutSecret: a Worker that was given no secret, or one that could be
+// guessed, serves nobody.
+func TestWorkerWithoutSecret(t *testing.T) {
+	for _, secret := range []string{"", "secret"} {
+		address := d1test.Another(t, secret)
+		for _, auth := range []string{"", "Bearer", "Bearer ", "Bearer " + secret, "Bearer undefined", "Bearer " + d1test.Secret} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address+"/accounts/a/d1/database?name=x", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", auth)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if err != nil || resp.StatusCode != http.StatusInternalServerError || !strings.Contains(string(text), "wrangler secret put SECRET") {
+				t.Errorf("secret %q, %q: %d %s (%v)", secret, auth, resp.StatusCode, text, err)
+			}
+		}
+	}
+}
+
 // TestWorkerLife: a database is there from its creation to its removal, and what
 // comes back under its name is empty.
 func TestWorkerLife(t *testing.T) {

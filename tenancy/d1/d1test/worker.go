@@ -41,17 +41,32 @@ func Worker(t testing.TB) string {
 	defer shared.Unlock()
 	if !shared.tried {
 		shared.tried = true
-		shared.url, shared.stop, shared.err = start()
+		shared.url, shared.stop, shared.err = start(Secret)
 	}
+	need(t, shared.err)
+	return shared.url
+}
+
+// Another returns the address of one more Worker, with this secret, which ends
+// with the test.
+func Another(t testing.TB, secret string) string {
+	t.Helper()
+	address, stop, err := start(secret)
+	need(t, err)
+	t.Cleanup(stop)
+	return address
+}
+
+// need ends a test that has no Worker.
+func need(t testing.TB, err error) {
+	t.Helper()
 	switch {
-	case shared.err == nil:
-		return shared.url
+	case err == nil:
 	case os.Getenv("CI") == "true":
-		t.Fatalf("no workerd: %v", shared.err)
+		t.Fatalf("no workerd: %v", err)
 	default:
-		t.Skipf("no workerd: %v; run npm ci --ignore-scripts in test/clients", shared.err)
+		t.Skipf("no workerd: %v; run npm ci --ignore-scripts in test/clients", err)
 	}
-	return ""
 }
 
 // Stop ends workerd, if it was started.
@@ -86,7 +101,7 @@ const main :Workerd.Worker = (
 `
 
 // start runs workerd over the files in docs/d1-worker.
-func start() (address string, stop func(), err error) {
+func start(secret string) (address string, stop func(), err error) {
 	program := filepath.Join(root(), "test/clients/node_modules/@cloudflare/workerd-linux-64/bin/workerd")
 	if _, err := os.Stat(program); err != nil {
 		return "", nil, err
@@ -100,7 +115,7 @@ func start() (address string, stop func(), err error) {
 			_ = os.RemoveAll(dir)
 		}
 	}()
-	if err := prepare(dir); err != nil {
+	if err := prepare(dir, secret); err != nil {
 		return "", nil, err
 	}
 	read, write, err := os.Pipe()
@@ -135,7 +150,7 @@ func start() (address string, stop func(), err error) {
 }
 
 // prepare writes what workerd reads into dir.
-func prepare(dir string) error {
+func prepare(dir, secret string) error {
 	worker, err := os.ReadFile(filepath.Join(root(), "docs/d1-worker/worker.js"))
 	if err != nil {
 		return err
@@ -160,7 +175,7 @@ func prepare(dir string) error {
 			fmt.Fprintf(&namespaces, `(className = %s, uniqueKey = %s, enableSql = true), `, m[2], m[2])
 		}
 	}
-	text := fmt.Sprintf(config, filepath.Join(dir, "disk"), said("compatibility_date", ""), bindings.String(), namespaces.String(), said("LOCATION", "[vars]"), Secret)
+	text := fmt.Sprintf(config, filepath.Join(dir, "disk"), said("compatibility_date", ""), bindings.String(), namespaces.String(), said("LOCATION", "[vars]"), secret)
 	return errors.Join(err,
 		os.Mkdir(filepath.Join(dir, "disk"), 0o700),
 		os.WriteFile(filepath.Join(dir, "worker.js"), worker, 0o600),
