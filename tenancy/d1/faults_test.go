@@ -133,7 +133,9 @@ func TestFaults(t *testing.T) {
 		{"bad gateway", answer(502, "<html>Bad Gateway</html>"), "www.cloudflarestatus.com", true, 0},
 		{"a page", answer(200, "<html>Log in to the hotel's network</html>"), "what stands between", true, 0},
 		{"a refusing page", answer(403, "<html>blocked</html>"), "what stands between", false, 0},
-		{"elsewhere", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect) }, "what stands between", true, 0},
+		{"elsewhere", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://127.0.0.1:1/", http.StatusTemporaryRedirect)
+		}, "what stands between", true, 0},
 		{"half an answer", answer(200, `{"success":true,"errors":[],"result":[{"success":true,"results":{"columns":["na`), "what stands between", true, 0},
 		{"an answer cut off", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "1000")
