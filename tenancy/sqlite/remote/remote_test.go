@@ -280,6 +280,27 @@ func TestTemplate(t *testing.T) {
 	must(t, err)
 }
 
+// TestFilledMeanwhile: tables that another node makes between two looks at a
+// database are not taken for somebody else's.
+func TestFilledMeanwhile(t *testing.T) {
+	f := newFiles(t)
+	p := &remote.Provider{Server: f}
+	must(t, p.Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	stale := 0
+	f.fault = func(stmts []remote.Statement) (bool, error) {
+		if strings.Contains(stmts[0].SQL, "FROM gatehouse") && stale < 2 {
+			stale++
+			return false, &remote.SQLError{Message: "no such table: gatehouse"}
+		}
+		return true, nil
+	}
+	must(t, p.Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	stale = 0
+	if err := p.Drop(t.Context(), tenancy.Location{Tenant: "acme"}); !errors.Is(err, tenancy.ErrUnavailable) || f.open["acme"] == nil {
+		t.Errorf("dropped while its tables were made: %v", err)
+	}
+}
+
 // newer is the real migrations with a second version behind them.
 func newer(t *testing.T, script string) migrations.List {
 	t.Helper()
