@@ -18,6 +18,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 )
 
 // Provider makes and opens SQLite files. Its zero value with Dir set is ready.
@@ -30,6 +31,9 @@ type Provider struct {
 	// Readers is how many queries may run at a time in one tenant's database,
 	// beside the one writer. Default 3.
 	Readers int
+
+	known migrations.List // nil means all there are
+	own   template        // of known
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -38,6 +42,10 @@ var processWide = sync.OnceFunc(func() {
 	_, _ = sqlite.OFDLocking(true) // Linux only; elsewhere POSIX locks serve
 	sqlite.StrictPragmas(true)
 })
+
+// Exclusive implements tenancy.Exclusive: SQLite lets one process at a time keep
+// what it knows of a file in memory, and the data directory is locked for it.
+func (p *Provider) Exclusive() bool { return true }
 
 // path returns the file of a location. The name was made by us; it is checked
 // again because it ends up in a path.
@@ -73,7 +81,7 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return tenancy.Unavailable(err, "make the data directory writable for this process, or name another with \"data\"")
 	}
-	content, err := emptyDatabase(ctx)
+	content, err := p.emptyDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -118,15 +126,11 @@ func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Data
 	if err != nil {
 		return nil, err
 	}
-	readers := p.Readers
-	if readers <= 0 {
-		readers = 3
-	}
-	db, err := openFile(path, readers+1)
+	db, err := openFile(path, p.readers()+1)
 	if err != nil {
 		return nil, err
 	}
-	if err := check(ctx, db, path, loc.Tenant); err != nil {
+	if err := p.check(ctx, db, path, loc.Tenant); err != nil {
 		_ = db.Close()
 		return nil, err
 	}
@@ -147,6 +151,17 @@ func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
 	}
 	return nil
 }
+
+func (p *Provider) readers() int {
+	if p.Readers <= 0 {
+		return 3
+	}
+	return p.Readers
+}
+
+// Files implements tenancy.Filed: the file, its log and their index, and two more
+// for each connection beside the first.
+func (p *Provider) Files() int { return 3 + 2*p.readers() }
 
 // Rebind implements tenancy.Provider: SQLite's placeholders are "?".
 func (p *Provider) Rebind(sql string) string { return sql }
@@ -195,4 +210,8 @@ func syncPath(path string) error {
 }
 
 // Interface guards
-var _ tenancy.Provider = (*Provider)(nil)
+var (
+	_ tenancy.Provider  = (*Provider)(nil)
+	_ tenancy.Filed     = (*Provider)(nil)
+	_ tenancy.Exclusive = (*Provider)(nil)
+)

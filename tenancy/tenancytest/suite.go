@@ -49,6 +49,7 @@ var cases = []struct {
 	{"CancelledMidway", cancelledMidway},
 	{"ChangeLog", changeLog},
 	{"CacheForgets", cacheForgets},
+	{"OtherNode", otherNode},
 	{"Sealed", sealedValues},
 	{"MissingIsNotMade", missingIsNotMade},
 	{"CreateTwice", createTwice},
