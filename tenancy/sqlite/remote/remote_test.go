@@ -167,12 +167,16 @@ func TestFaults(t *testing.T) {
 // TestSlow: a server that does not answer holds its callers for so long only.
 func TestSlow(t *testing.T) {
 	s := slow{newFiles(t), make(chan struct{}, 1)}
-	db := opened(t, &remote.Provider{Server: s, Limits: remote.Limits{ReadTime: 50 * time.Millisecond, BatchTime: 50 * time.Millisecond}}, "acme")
+	must(t, (&remote.Provider{Server: s}).Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	p := &remote.Provider{Server: s, Limits: remote.Limits{ReadTime: time.Second, BatchTime: 50 * time.Millisecond}}
+	db, err := p.Open(t.Context(), tenancy.Location{Tenant: "acme"})
+	must(t, err)
+	defer db.Close()
 	s.stuck <- struct{}{}
-	if _, err := db.QueryContext(t.Context(), `SELECT 1`); !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "within 50ms") {
+	if _, err := db.QueryContext(t.Context(), `SELECT 1`); !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "within 1s") {
 		t.Errorf("read: %v", err)
 	}
-	_, err := db.Batch(t.Context(), []tenancy.Stmt{{SQL: `DELETE FROM roles`, Rows: tenancy.AnyRows}})
+	_, err = db.Batch(t.Context(), []tenancy.Stmt{{SQL: `DELETE FROM roles`, Rows: tenancy.AnyRows}})
 	if !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "not known") {
 		t.Errorf("batch: %v", err)
 	}
