@@ -36,6 +36,7 @@ type OperationStatus string
 const (
 	OperationProvision   OperationKind = "provision"
 	OperationDeprovision OperationKind = "deprovision"
+	OperationRepair      OperationKind = "repair" // of tenants' copies; its tenant is the control plane
 	OperationUpgrade     OperationKind = "upgrade"
 
 	OperationRunning   OperationStatus = "running"
@@ -46,6 +47,7 @@ const (
 // OperationParams are the parameters of all kinds.
 type OperationParams struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // a new tenant's own
+	Repair   *RepairProgress            `json:"repair,omitempty"`
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -309,6 +311,9 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 	}
 	if op.Status != OperationFailed {
 		return nil, Errorf(http.StatusConflict, "operation_conflict", "Operation is %s and cannot be retried", op.Status)
+	}
+	if op.Kind == OperationRepair {
+		return retryRepair(inside, op.ID)
 	}
 	switch t, err := Tenants.Get(inside, op.Subject); {
 	case errors.Is(err, ErrNotFound):

@@ -84,6 +84,7 @@ type Inheritance struct {
 type SyncSwitches struct {
 	ResourceServers *bool `json:"resource_servers,omitempty"`
 	Roles           *bool `json:"roles,omitempty"`
+	Connections     *bool `json:"connections,omitempty"`
 }
 
 // MayBecome reports whether the life cycle has a way from one state to the

@@ -71,9 +71,17 @@ func listOperations(ctx context.Context, c *Call) (any, error) {
 func operationView(c *Call, op *tenancy.Operation) object {
 	o := object{members: []property{{"id", encode(op.ID)}}}
 	o.members = append(o.members, render(op).members...)
-	if op.Error != "" && !c.credential.PlatformAdmin(c.request.ControlPlane) {
+	open := c.credential.PlatformAdmin(c.request.ControlPlane)
+	if op.Error != "" && !open {
 		step, _, _ := strings.Cut(op.Error, ":")
 		o.set("error", step)
+	}
+	if op.Params.Repair != nil {
+		progress := *op.Params.Repair
+		if !open {
+			progress.Failure = ""
+		}
+		o.set("progress", progress)
 	}
 	return o
 }

@@ -38,6 +38,7 @@ func bodies(tenant string) map[string]any {
 		"POST /roles/{id}/users":                                     map[string]any{"users": []string{only("auth0|", tenant)}},
 		"POST /users/{id}/roles":                                     map[string]any{"roles": []string{only("rol_", tenant)}},
 		"DELETE /users/{id}/roles":                                   map[string]any{"roles": []string{only("rol_", tenant)}},
+		"POST /sync/repair":                                          map[string]any{"dry_run": true},
 		"POST /tenants/{id}/operations":                              map[string]any{"kind": "sync"},
 		"POST /tenants/{id}/suspend":                                 map[string]any{"reason": "x"},
 		"POST /users/{id}/permissions":                               api,

@@ -53,24 +53,11 @@ var tenantRoutes = []route{
 	write(http.MethodPost, "/tenants/{id}/resume", http.StatusOK, Handle(resumeTenant), "suspend:tenants").on(admitOne("resume")),
 }
 
-// syncRoutes are answered by the synchronisation (contract C5.101).
-var syncRoutes = []route{onControlPlane(get("/sync/status", syncStatus, "read:sync"))}
-
 // onControlPlane makes a route one of the control plane only, by the ordinary
 // rules.
 func onControlPlane(r route) route {
 	r.access.ControlPlaneOnly = true
 	return r
-}
-
-func syncStatus(ctx context.Context, c *Call) (any, error) {
-	if c.api.config.SyncStatus == nil {
-		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Synchronisation is not available")
-	}
-	c.w.Header().Set("Cache-Control", "no-store")
-	c.api.config.SyncStatus.ServeHTTP(c.w, c.r.WithContext(ctx))
-	c.answered = true
-	return nil, nil
 }
 
 func admitList(c *Call) (tenancy.TenantRef, error) {

@@ -45,6 +45,7 @@ CREATE TABLE settings (
 	settings TEXT NOT NULL DEFAULT 'null',
 	origin BIGINT NOT NULL DEFAULT 0,
 	choice TEXT NOT NULL DEFAULT 'null',
+	remarks TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
 
@@ -561,6 +562,9 @@ CREATE TABLE sync_state (
 	conflicts TEXT NOT NULL DEFAULT 'null',
 	skipped BIGINT NOT NULL DEFAULT 0,
 	pending BIGINT NOT NULL DEFAULT 0,
+	problems TEXT NOT NULL DEFAULT 'null',
+	rules BIGINT NOT NULL DEFAULT 0,
+	detached TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
 
@@ -579,6 +583,8 @@ CREATE TABLE sync_targets (
 	conflicts BIGINT NOT NULL DEFAULT 0,
 	skipped BIGINT NOT NULL DEFAULT 0,
 	pending BIGINT NOT NULL DEFAULT 0,
+	problems BIGINT NOT NULL DEFAULT 0,
+	rules BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 
