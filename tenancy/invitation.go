@@ -60,7 +60,7 @@ func (i *Invitation) StillOpen(ctx context.Context) Stmt {
 // that accept at the same time one gets [ErrNotFound] (contract C2.59); that the
 // login has accepted it already is success.
 func AcceptInvitation(ctx context.Context, invitationID, userID, loginID string, now Time) error {
-	for {
+	for try := 0; ; try++ {
 		i, err := Invitations.Get(ctx, invitationID)
 		if err != nil {
 			return err
@@ -75,11 +75,8 @@ func AcceptInvitation(ctx context.Context, invitationID, userID, loginID string,
 		if err == nil {
 			err = Commit(ctx, stmts...)
 		}
-		if !errors.Is(err, ErrStale) && !errors.Is(err, ErrConflict) {
+		if !errors.Is(err, ErrStale) && !errors.Is(err, ErrConflict) || try == 9 {
 			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
 		}
 	}
 }
