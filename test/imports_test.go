@@ -66,7 +66,7 @@ var layers = map[string]struct {
 		[]string{"tenancy", "tenancy/mail"},
 		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume",
 	},
-	"expr":                  {[]string{"tenancy"}, "an expression sees what it is given and reaches nothing"},
+	"tenancy/expr":          {[]string{"tenancy"}, "an expression sees what it is given and reaches nothing"},
 	"sync":                  {[]string{"tenancy"}, "it brings rows from one tenant to others, whoever wrote them"},
 	"caddymodule":           {[]string{"..."}, "it puts the parts together"},
 	"":                      {[]string{"..."}, "it is the modules under one name"},
@@ -88,7 +88,7 @@ var foreign = []struct {
 		"everything else is a plain Go library, built and tested in seconds",
 	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
-	{"cel.dev/", []string{"expr"}, false, "expressions are bounded where they are compiled"},
+	{"cel.dev/", []string{"tenancy/expr"}, false, "expressions are bounded where they are compiled"},
 	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/d1", "tenancy/libsql", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
 	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
 }
