@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -173,6 +174,35 @@ func cancelledContext(t *testing.T, h *house) {
 	must(t, tenancy.Clients.Create(ctx, client("c", "then")))
 }
 
+// cancelledMidway: callers give up at any moment of their write. Who is told that
+// it was written finds it, and who is told otherwise does not.
+func cancelledMidway(t *testing.T, h *house) {
+	inside := h.enter(t, h.acme)
+	const callers = 80
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(inside, time.Duration(i*i)*time.Microsecond)
+			defer cancel()
+			errs[i] = tenancy.Commit(ctx,
+				tenancy.Clients.Insert(ctx, client(fmt.Sprint("a", i), "first")),
+				tenancy.Clients.Insert(ctx, client(fmt.Sprint("b", i), "second")))
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		n, reading := tenancy.Clients.Count(inside, tenancy.Filter{Where: "id IN (?, ?)", Args: []any{fmt.Sprint("a", i), fmt.Sprint("b", i)}})
+		must(t, reading)
+		switch {
+		case err == nil && n == 2:
+		case (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, tenancy.ErrUnavailable)) && n == 0:
+		default:
+			t.Errorf("caller %d: %d of 2 rows, %v", i, n, err)
+		}
+	}
+}
+
 // changeLog: changes of logged rows are recorded on the control plane, in the
 // same batch, each under a revision of its own, and nowhere else.
 func changeLog(t *testing.T, h *house) {
@@ -257,4 +287,54 @@ func cacheForgets(t *testing.T, h *house) {
 	if got := name(ctx); got != "none" {
 		t.Error(got)
 	}
+}
+
+// shared hides that a provider may be exclusive: for the test two nodes, each
+// with a pool of its own, are over its databases.
+type shared struct{ tenancy.Provider }
+
+// otherNode: what one node changes the other notices within a second or so, also
+// that a client is there now, and of the right tenant.
+func otherNode(t *testing.T, h *house) {
+	nodes := *h
+	nodes.provider = shared{h.provider}
+	var inside, elsewhere [2]context.Context // acme and widgets, on each node
+	for n, ctxs := range []*[2]context.Context{&inside, &elsewhere} {
+		pool := nodes.newPool(t, 4)
+		for i, x := range []*tenancy.Tenant{h.acme, h.widgets} {
+			ctx, leave, err := pool.Enter(t.Context(), x)
+			if err != nil {
+				t.Fatalf("node %d: %v", n, err)
+			}
+			t.Cleanup(leave)
+			ctxs[i] = ctx
+		}
+	}
+	name := func(ctx context.Context) string {
+		c, err := tenancy.CachedClient(ctx, "c")
+		if errors.Is(err, tenancy.ErrNotFound) {
+			return "none"
+		}
+		must(t, err)
+		return c.Name
+	}
+	becomes := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); name(elsewhere[0]) != want; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the other node still sees %q instead of %q", name(elsewhere[0]), want)
+			}
+		}
+		if got := name(elsewhere[1]); got != "none" {
+			t.Errorf("widgets has acme's client %q", got)
+		}
+	}
+	becomes("none")
+	must(t, tenancy.Clients.Create(inside[0], client("c", "one")))
+	becomes("one")
+	_, err := tenancy.Clients.Update(inside[0], "c", func(c *tenancy.Client) error { c.Name = "two"; return nil })
+	must(t, err)
+	becomes("two")
+	must(t, tenancy.Clients.Delete(inside[0], "c"))
+	becomes("none")
 }
