@@ -35,6 +35,7 @@ func BenchmarkFleet(b *testing.B) {
 		var table []measurement
 		table = append(table, benchFiles(b)...)
 		table = append(table, benchHandles(b)...)
+		table = append(table, benchTrouble(b)...)
 		table = append(table, benchSchemas(b)...)
 		table = append(table, benchFleet(b)...)
 		printTable(b, table)
