@@ -34,6 +34,7 @@ type server struct {
 	options     string // further lines of the option gatehouse
 	global      string // further global options
 	sites       string // "" for both schemes of every host, see config
+	admin       string // the admin endpoint; "" for none
 }
 
 func newServer(t *testing.T) *server {
@@ -73,8 +74,12 @@ func (s *server) config() []byte {
 				gatehouse
 			}`, s.http, s.https)
 	}
+	admin := s.admin
+	if admin == "" {
+		admin = "off"
+	}
 	caddyfile := fmt.Sprintf(`{
-		admin off
+		admin %s
 		persist_config off
 		skip_install_trust
 		http_port %d
@@ -97,7 +102,7 @@ func (s *server) config() []byte {
 			%s
 		}
 	}
-	%s`, s.http, s.https, filepath.Join(s.dir, "caddy"), filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
+	%s`, admin, s.http, s.https, filepath.Join(s.dir, "caddy"), filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		s.t.Fatal(err)

@@ -26,6 +26,7 @@ type services struct {
 	oauth      paths
 	login      paths
 	management http.Handler
+	keys       keyManager
 	loops      []func(context.Context) // each returns soon after its context ends
 
 	// issuersOf are those of a tenant, under any scheme and port that the
@@ -92,7 +93,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	if err != nil {
 		return nil, err
 	}
-	s.tokens, s.oauth, s.login, s.management = tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
 
 	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -346,6 +348,9 @@ type PoolStats struct {
 	InUse int // of these, entered by somebody
 	Limit int
 }
+
+// Placements returns the names of the configured databases, sorted.
+func (p *Pool) Placements() []string { return slices.Sorted(maps.Keys(p.placements)) }
 
 // Stats returns the counts of now.
 func (p *Pool) Stats() PoolStats {
