@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -41,9 +42,10 @@ func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), http: freePort(t), https: freePort(t)}
 	s.data = filepath.Join(s.dir, "data")
-	notice := notices
+	notice, lookup := notices, lookupHost
 	notices = io.Discard
-	t.Cleanup(func() { notices = notice })
+	lookupHost = func(context.Context, string) ([]string, error) { return nil, errors.New("tests have no DNS") }
+	t.Cleanup(func() { notices, lookupHost = notice, lookup })
 	return s
 }
 

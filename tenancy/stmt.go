@@ -123,6 +123,15 @@ func QueryRow(ctx context.Context, text string, args []any, dest ...any) error {
 	return rows.Close()
 }
 
+// Ping reads from the entered tenant's database, as little as there is to read.
+func Ping(ctx context.Context) error {
+	err := QueryRow(ctx, `SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ''`, nil, new(int))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // statementText is a parsed statement: its text with "?" everywhere, and which
 // of these stand for the tenant.
 type statementText struct {
