@@ -26,19 +26,20 @@ var layers = map[string]struct {
 	why string
 }{
 	"tenancy":            {[]string{}, "the domain knows neither how it is served nor where it is stored"},
-	"tenancy/migrations": {[]string{}, "it is SQL, read by the providers and nobody else"},
+	"tenancy/migrations": {[]string{"tenancy/sqltext"}, "it is SQL, read by the providers and nobody else"},
+	"tenancy/sqltext":    {[]string{}, "it reads SQL, whoever wrote it"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
 	"tenancy/sqlite": {
-		[]string{"tenancy", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
 	"tenancy/postgres": {
-		[]string{"tenancy", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
 	"tenancy/postgres/postgrestest": {[]string{}, "it starts a server for tests, whoever's they are"},
 	"tenancy/tenancytest": {
-		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations", "tenancy/sqltext"},
 		"the suite tests providers through the domain's interface only",
 	},
 	"tenancy/management": {
