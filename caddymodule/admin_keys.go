@@ -11,6 +11,9 @@ func init() {
 		operation{"GET /gatehouse/tenants/{id}/keys", listKeys},
 		operation{"POST /gatehouse/tenants/{id}/keys/rotate", rotateSigningKeys},
 		operation{"POST /gatehouse/tenants/{id}/keys/{kid}/revoke", revokeSigningKey},
+		operation{"GET /gatehouse/keys", masterKeys},
+		operation{"POST /gatehouse/keys/rewrap", rewrapDataKeys},
+		operation{"POST /gatehouse/tenants/{id}/data-key/rotate", rotateDataKey},
 	)
 }
 
@@ -70,4 +73,31 @@ func revokeSigningKey(ctx context.Context, s *services, q *question) (any, error
 		return nil, err
 	}
 	return listKeys(ctx, s, q)
+}
+
+// masterList is an answer about the secrets that data keys are sealed with.
+type masterList struct {
+	Rewrapped int64               `json:"rewrapped,omitempty"`
+	Keys      []tenancy.MasterKey `json:"keys"`
+}
+
+func masterKeys(ctx context.Context, s *services, _ *question) (any, error) {
+	keys, err := s.lifecycle.MasterKeys(ctx)
+	return masterList{Keys: keys}, err
+}
+
+func rewrapDataKeys(ctx context.Context, s *services, q *question) (any, error) {
+	n, err := s.lifecycle.RewrapDataKeys(ctx, q.steps)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.lifecycle.MasterKeys(ctx)
+	return masterList{Rewrapped: n, Keys: keys}, err
+}
+
+func rotateDataKey(ctx context.Context, s *services, q *question) (any, error) {
+	if err := s.lifecycle.RotateDataKey(ctx, q.id(), q.steps); err != nil {
+		return nil, err
+	}
+	return map[string]string{"tenant": q.id()}, nil
 }

@@ -68,6 +68,9 @@ func (r *reporter) report(p progress) {
 	r.write(line{Progress: &p})
 }
 
+// steps is report in the form of a [tenancy.Report].
+func (r *reporter) steps(step string, done, total int64) { r.report(progress{step, done, total}) }
+
 func (r *reporter) stayAlive() {
 	tick := time.NewTicker(aliveEvery)
 	defer tick.Stop()

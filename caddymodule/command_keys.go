@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"fmt"
 	"io"
 	"net/http"
 )
@@ -47,7 +48,76 @@ first, then revoke what is the previous key then.`,
 				return t.show(v, v.table)
 			},
 		},
+		command{
+			name: "keys status", short: "Shows which master secrets are in use, and which can be removed",
+			long: `Every tenant's data key is sealed with the master secret that stands first in the
+option secret; those behind it open what they sealed. To replace the secret: put
+the new one in front of it and reload, run keys rewrap, and when this command says
+that the old one can be removed, remove it and reload.
+
+A backup holds data keys as they were sealed when it was made: keep an old secret
+somewhere safe for as long as you keep such backups.`,
+			examples: []string{"keys status"},
+			run: func(t *terminal) error {
+				var v masterList
+				return t.get("/gatehouse/keys", &v, v.table)
+			},
+		},
+		command{
+			name: "keys rewrap", short: "Seals all tenants' data keys with the first master secret",
+			long: `Nothing else changes: not the data keys, not the tenants' databases. It can be
+interrupted and run again.`,
+			examples: []string{"keys rewrap"},
+			run: func(t *terminal) error {
+				var v masterList
+				if err := t.follow(http.MethodPost, "/gatehouse/keys/rewrap", nil, &v); err != nil {
+					return err
+				}
+				return t.show(v, v.table)
+			},
+		},
+		command{
+			name: "keys rotate-data-key", args: "TENANT", least: 1, most: 1, short: "Replaces the key that a tenant's secrets are sealed with",
+			long: `For a data key that came into wrong hands. The tenant serves all the while, and
+what it gave out stays valid: sessions, codes, tokens and client secrets. Cursors
+of lists that are being read end, and callers start over. Everything sealed is
+sealed anew, then the old key is gone. It can be interrupted and run again.`,
+			examples: []string{"keys rotate-data-key acme"},
+			run:      runRotateDataKey,
+		},
 	)
+}
+
+func runRotateDataKey(t *terminal) error {
+	id := t.arg(0)
+	var v map[string]string
+	if err := t.follow(http.MethodPost, tenantPath(id, "data-key", "rotate"), nil, &v); err != nil {
+		return err
+	}
+	return t.show(v, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "Tenant %s has a new data key; the old one opens nothing any more.\n", id)
+	})
+}
+
+func (v *masterList) table(w io.Writer) {
+	if v.Rewrapped > 0 {
+		_, _ = fmt.Fprintf(w, "%d data keys were sealed anew.\n", v.Rewrapped)
+	}
+	row(w, "KEY", "SECRET", "TENANTS", "")
+	for _, k := range v.Keys {
+		place, note := fmt.Sprintf("number %d", k.Position), ""
+		switch {
+		case k.Position == 0:
+			place, note = "not configured", "these tenants cannot be opened: add the secret again"
+		case k.Position == 1:
+			note = "seals"
+		case k.Removable():
+			note = "can be removed from the option secret"
+		default:
+			note = "still needed; run: " + commandLine("keys rewrap")
+		}
+		row(w, k.ID, place, k.Tenants, note)
+	}
 }
 
 func (v *keyList) table(w io.Writer) {

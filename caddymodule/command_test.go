@@ -170,6 +170,43 @@ func TestKeyCommands(t *testing.T) {
 	}
 }
 
+// TestSecretCommands replaces the master secret and a data key of a server that
+// goes on serving.
+func TestSecretCommands(t *testing.T) {
+	s := newServer(t)
+	s.admin = fmt.Sprintf("localhost:%d", freePort(t))
+	s.options = `secret "the first master secret of 256 bits"`
+	s.start()
+	s.tenant("acme")
+	s.run("keys", "status").holds(t, "number 1", "seals")
+	s.options = `secret "the newer master secret of 256 bits" "the first master secret of 256 bits"`
+	if err := s.load(); err != nil {
+		t.Fatal(err)
+	}
+	s.run("keys", "status").holds(t, "number 2", "still needed; run: caddy gatehouse keys rewrap")
+	if x := s.run("keys", "rewrap").holds(t, "2 data keys were sealed anew", "can be removed from the option secret"); !strings.Contains(x.err, "2 of 2 (100%)") {
+		t.Errorf("no progress: %s", x.err)
+	}
+	s.options = `secret "the newer master secret of 256 bits"`
+	if err := s.load(); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.get("acme.auth.example.com", discovery); r.status != http.StatusOK {
+		t.Errorf("with the new secret alone: %d", r.status)
+	}
+	s.services().lifecycle.Settle = -1
+	x := s.run("keys", "rotate-data-key", "acme").holds(t, "Tenant acme has a new data key")
+	for _, step := range []string{"making the new key known", "sealing with the new key", "dropping the old key"} {
+		if !strings.Contains(x.err, step) {
+			t.Errorf("no step %q: %s", step, x.err)
+		}
+	}
+	s.run("keys", "rotate-data-key", "ghost").fails(t, exitFailed, "not found", "tenants list")
+	if r := s.get("acme.auth.example.com", "/.well-known/jwks.json"); r.status != http.StatusOK {
+		t.Errorf("afterwards: %d", r.status)
+	}
+}
+
 // TestSyncCommand waits for changes, and says where they are.
 func TestSyncCommand(t *testing.T) {
 	s := newServer(t)

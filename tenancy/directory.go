@@ -223,12 +223,13 @@ func (d *Directory) load(inside context.Context) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	cp := d.controlPlane
+	cp, before := d.controlPlane, d.byID
 	d.byID = make(map[string]*Tenant, len(list))
 	d.byOrganization = make(map[string]*Tenant, len(list))
 	d.byID[cp.ID] = cp
 	for i := range list {
 		d.put(list[i].ID, &list[i])
+		d.pool.succeed(before[list[i].ID], &list[i])
 	}
 	d.head = head
 	return nil
@@ -237,6 +238,7 @@ func (d *Directory) load(inside context.Context) error {
 // put replaces what is known of a tenant; d.mu is held.
 func (d *Directory) put(id string, t *Tenant) {
 	if old := d.byID[id]; old != nil {
+		d.pool.succeed(old, t)
 		delete(d.byOrganization, old.OrganizationID)
 		delete(d.byID, id)
 	}

@@ -30,6 +30,12 @@ type Lifecycle struct {
 	// administrator within its linked organization. Nil roles mean Tenant Admin.
 	OwnerRoles       []string
 	OwnerPermissions []string
+
+	// Settle is how long replacing a data key waits for other processes over the
+	// same control plane. Default 2 s; negative where there are none.
+	Settle Settle
+
+	rotating sync.Mutex // one data key is replaced at a time
 }
 
 // KeyMaker sees to it that the entered tenant has signing keys.

@@ -251,7 +251,13 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 	if errors.Is(err, ErrStale) { // another process was at the same operation
 		err = Commit(inside, remove()...)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The tenant is gone either way. What could not be scrubbed now, because
+	// somebody reads, is with the next tenant or with the next start.
+	_ = scrub(inside)
+	return nil
 }
 
 // stuck records that the removal of a tenant failed. The tenant stays deleting.

@@ -31,14 +31,15 @@ type Pool struct {
 	idleTime   time.Duration
 	now        func() time.Time
 
-	mu       sync.Mutex
-	entries  map[string]*entry // those that can be entered, or waited for
-	closing  map[*entry]bool   // those on their way out
-	failures failures
-	slots    int // taken by databases that are opened, open or being closed
-	taken    int // file descriptors of these
-	idlers   int // slots of entries nobody but the background has entered
-	turn     int // whose turn it is, in order
+	mu          sync.Mutex
+	entries     map[string]*entry      // those that can be entered, or waited for
+	closing     map[*entry]bool        // those on their way out
+	successions map[string]*succession // by the key of the old row
+	failures    failures
+	slots       int // taken by databases that are opened, open or being closed
+	taken       int // file descriptors of these
+	idlers      int // slots of entries nobody but the background has entered
+	turn        int // whose turn it is, in order
 
 	departures uint64 // counts those who left, for entry.left
 	sweeping   bool   // a look at the idle ones is due
@@ -97,7 +98,7 @@ func NewPool(c PoolConfig) (*Pool, error) {
 	}
 	p := &Pool{
 		placements: make(map[string]*placement), master: c.Master, limit: c.Limit, files: c.Files, patience: c.Patience, idleTime: c.IdleTime,
-		now: time.Now, entries: make(map[string]*entry), closing: make(map[*entry]bool), failures: make(failures),
+		now: time.Now, entries: make(map[string]*entry), successions: make(map[string]*succession), closing: make(map[*entry]bool), failures: make(failures),
 	}
 	engines := make(map[Provider]*engine)
 	for name, provider := range c.Placements {
@@ -210,6 +211,9 @@ func (p *Pool) take(t *Tenant, who rank) (*entry, error) {
 	defer p.mu.Unlock()
 	if p.closed {
 		return nil, Unavailable(errors.New("shutting down"), "")
+	}
+	if len(p.successions) > 0 {
+		t = p.newest(t)
 	}
 	key := entryKey(t)
 	if e, ok := p.entries[key]; ok {

@@ -66,3 +66,11 @@ type Database interface {
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (Rows, error)
 }
+
+// Scrubber is an ability that a [Database] may have.
+type Scrubber interface {
+	// Scrub makes what was deleted before unreadable in all files there are of
+	// the database. A Database without the ability leaves it to its engine, which
+	// may take a while, or needs to be told (VACUUM).
+	Scrub(ctx context.Context) error
+}

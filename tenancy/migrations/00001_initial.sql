@@ -79,6 +79,7 @@ CREATE TABLE clients (
 	secret_hash TEXT NOT NULL DEFAULT '',
 	secret TEXT NOT NULL DEFAULT '',
 	previous_secret_hash TEXT NOT NULL DEFAULT '',
+	previous_secret TEXT NOT NULL DEFAULT '',
 	previous_until BIGINT NOT NULL DEFAULT 0,
 	token_endpoint_auth_method TEXT NOT NULL DEFAULT '',
 	grant_types TEXT NOT NULL DEFAULT 'null',
