@@ -257,6 +257,12 @@ func checkAccessLog(c *doctorConfig) (list []finding) {
 				list = append(list, finding{fmt.Sprintf("log %s shows the parameter %s of addresses", name, parameter), remedy})
 			}
 		}
+		if log.Encoder.Fields["resp_headers>Location"].Filter == "" && log.Encoder.Fields["resp_headers"].Filter == "" {
+			list = append(list, finding{
+				fmt.Sprintf("log %s shows where people are sent, with the code they bring", name),
+				`log { format filter { resp_headers>Location regexp "[?#].*" "?..." } }, as in Caddyfile.example; each word on a line of its own`,
+			})
+		}
 	}
 	return list
 }

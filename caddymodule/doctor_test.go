@@ -34,6 +34,7 @@ const healthy = `{
 				delete code
 				delete state
 			}
+			resp_headers>Location delete
 		}
 	}
 	gatehouse {
@@ -113,7 +114,8 @@ func TestDoctorReadsConfigurations(t *testing.T) {
 		"no catch-all site":           {"hosts of nobody's are refused", "https:// {\n\ttls {\n\t\ton_demand\n\t}\n\trespond 421\n}", "", "respond 421"},
 		"codes in the log":            {"codes stay out of the access log", "delete code", "delete id_token_hint", "delete code"},
 		"states in the log":           {"codes stay out of the access log", "delete state", "delete id_token_hint", "delete state"},
-		"log without a filter":        {"codes stay out of the access log", "format filter {\n\t\t\trequest>uri query {\n\t\t\t\tdelete code\n\t\t\t\tdelete state\n\t\t\t}\n\t\t}", "format json", "filter"},
+		"codes on their way back":     {"codes stay out of the access log", "resp_headers>Location delete", "", "Location"},
+		"log without a filter":        {"codes stay out of the access log", "format filter {\n\t\t\trequest>uri query {\n\t\t\t\tdelete code\n\t\t\t\tdelete state\n\t\t\t}\n\t\t\tresp_headers>Location delete\n\t\t}", "format json", "filter"},
 		"admin on every address":      {"the admin endpoint is private", "admin localhost:2019", "admin :2019", "admin localhost:2019"},
 		"admin on a public address":   {"the admin endpoint is private", "admin localhost:2019", "admin 192.0.2.1:2019", "unix/"},
 		"secret written out":          {"secrets stay out", "{file./run/secrets/gatehouse}", `"0123456789abcdef0123456789abcdef"`, "{file."},
