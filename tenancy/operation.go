@@ -36,6 +36,7 @@ type OperationStatus string
 const (
 	OperationProvision   OperationKind = "provision"
 	OperationDeprovision OperationKind = "deprovision"
+	OperationUpgrade     OperationKind = "upgrade"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
@@ -331,6 +332,10 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 		began := *j.op
 		go func() { _, _ = l.provision(context.WithoutCancel(ctx), t, j) }() // it records how it ends
 		return &began, nil
+	case op.Kind == OperationUpgrade:
+		return l.upgradeAgain(ctx, inside, t, op)
+	case op.Kind != OperationDeprovision:
+		return nil, Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q cannot be retried", op.Kind)
 	default:
 		op.Status, op.Error = OperationRunning, ""
 		go func() { _ = l.Delete(context.WithoutCancel(ctx), op.Subject) }()

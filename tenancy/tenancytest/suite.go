@@ -33,6 +33,8 @@ var cases = []struct {
 }{
 	{"Schema", schema},
 	{"Values", values},
+	{"ByteOrder", byteOrder},
+	{"UnstorableText", unstorableText},
 	{"EqualIDs", equalIDs},
 	{"WrongTenantOnEveryVerb", wrongTenantOnEveryVerb},
 	{"NoTenant", noTenant},
@@ -44,6 +46,7 @@ var cases = []struct {
 	{"RacingUpdates", racingUpdates},
 	{"SingleUse", singleUse},
 	{"CancelledContext", cancelledContext},
+	{"CancelledMidway", cancelledMidway},
 	{"ChangeLog", changeLog},
 	{"CacheForgets", cacheForgets},
 	{"Sealed", sealedValues},
@@ -52,6 +55,7 @@ var cases = []struct {
 	{"DropLeavesNothing", dropLeavesNothing},
 	{"Budget", budget},
 	{"ManyOpen", manyOpen},
+	{"ThousandVisitors", thousandVisitors},
 }
 
 // house is a pool over one provider with two tenants, whose rows get equal ids,
