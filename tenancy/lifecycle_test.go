@@ -53,7 +53,9 @@ func newWorld(t *testing.T, dir, master string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: dir}}, Master: ring})
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{Master: ring, Placements: map[string]tenancy.Provider{
+		"": &sqlite.Provider{Dir: dir}, "other": &sqlite.Provider{Dir: dir + "-other"}, "third": &sqlite.Provider{Dir: dir + "-third"},
+	}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,6 +27,7 @@ type Pool struct {
 	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
+	outlook  outlook
 }
 
 // PoolConfig is what a [Pool] is made of.
@@ -53,6 +54,7 @@ type entry struct {
 	engine *engine
 	vault  *vault
 	db     Database
+	fence  fence
 	cache  cache
 
 	ready   chan struct{} // closed when db or err is set
@@ -172,7 +174,9 @@ func (p *Pool) take(t *Tenant) (*entry, <-chan struct{}, error) {
 
 // entryKey tells a tenant from an earlier one of the same id, and one placement
 // from another.
-func entryKey(t *Tenant) string { return t.ID + "\x00" + t.Placement + "\x00" + t.DataKey }
+func entryKey(t *Tenant) string {
+	return t.ID + "\x00" + t.Placement + "\x00" + t.Database + "\x00" + t.DataKey
+}
 
 // open runs on its own, so that a caller who gives up does not spoil it for the
 // others who wait for the same database.
@@ -187,6 +191,7 @@ func (p *Pool) open(e *entry, t *Tenant) {
 		e.db, err = e.engine.provider.Open(ctx, t.Location())
 	}
 	p.mu.Lock()
+	p.opened(e)
 	e.vault, e.err = v, err
 	if err != nil {
 		e.refused = p.now()

@@ -72,6 +72,7 @@ type Lifecycle interface {
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).

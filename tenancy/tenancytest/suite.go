@@ -52,6 +52,7 @@ var cases = []struct {
 	{"DropLeavesNothing", dropLeavesNothing},
 	{"Budget", budget},
 	{"ManyOpen", manyOpen},
+	{"CopiedRows", copiedRows},
 }
 
 // house is a pool over one provider with two tenants, whose rows get equal ids,
