@@ -132,7 +132,7 @@ func rotateKeys(ctx context.Context, s *services, keys *oauth.Keyring, log *slog
 			if t.State != tenancy.StateActive && t.State != tenancy.StateSuspended {
 				continue
 			}
-			if err := s.pool.Do(ctx, t, keys.RotateDue); err != nil && ctx.Err() == nil {
+			if err := s.pool.DoIdle(ctx, t, keys.RotateDue); err != nil && ctx.Err() == nil {
 				log.Error("signing keys could not be rotated", "tenant", id, "error", err)
 			}
 			if ctx.Err() != nil {

@@ -54,12 +54,18 @@ type App struct {
 	// Further labels of tenants: label to tenant id.
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// Where tenants' databases are. New tenants go into the first. Default:
-	// SQLite files in the data directory, where the control plane always is.
+	// Where tenants' databases are: by default in the first, or in the one that
+	// is named when a tenant is made. Default: SQLite files in the data directory,
+	// where the control plane is too unless its own option says otherwise.
 	Database []*Database `json:"database,omitempty"`
 
-	// How many databases are open at a time, at most. Default: 1000.
+	// How many databases are open at a time, at most. Default: 1000. Fewer are
+	// where the process may not open files enough, which is logged.
 	OpenDatabases int `json:"open_databases,omitempty"`
+
+	// How many of these may be in each database, by its name. One that is not
+	// named may have nearly all of them.
+	OpenDatabasesIn map[string]int `json:"open_databases_in,omitempty"`
 
 	// The algorithms every tenant has signing keys for: RS256, which ID tokens
 	// need, and any of PS256, ES256, EdDSA. Default: RS256, ES256, EdDSA.

@@ -38,7 +38,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		admin              <email> <password>
 //		client             <id> <secret>
 //		control_plane      <id> {
-//			hosts <hosts...>
+//			hosts    <hosts...>
+//			database <name>
 //		}
 //		reserved           <labels...> | off
 //		reserved_serve     control_plane | not_found
@@ -46,7 +47,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			<label> <tenant>
 //		}
 //		database           <name> <kind> ...
-//		open_databases     <number>
+//		open_databases     <number> {
+//			<database name> <number>
+//		}
 //		keys               <algorithms...>
 //		sync {
 //			resource_servers [on|off]
@@ -95,7 +98,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
 		"database":           a.parseDatabase,
-		"open_databases":     number(&a.OpenDatabases, 1_000_000),
+		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
@@ -146,6 +149,27 @@ func (a *App) parseLabels(d *caddyfile.Dispenser) error {
 	return nil
 }
 
+func (a *App) parseOpenDatabases(d *caddyfile.Dispenser) error {
+	const most = 1_000_000
+	if err := number(&a.OpenDatabases, most)(d); err != nil {
+		return err
+	}
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		name, n := d.Val(), 0
+		if _, twice := a.OpenDatabasesIn[name]; twice {
+			return d.Errf("'open_databases' names '%s' twice", name)
+		}
+		if err := number(&n, most)(d); err != nil {
+			return err
+		}
+		if a.OpenDatabasesIn == nil {
+			a.OpenDatabasesIn = make(map[string]int)
+		}
+		a.OpenDatabasesIn[name] = n
+	}
+	return nil
+}
+
 func (a *App) parseDatabase(d *caddyfile.Dispenser) error {
 	p := new(Database)
 	if err := p.UnmarshalCaddyfile(d); err != nil {
@@ -163,13 +187,14 @@ func (a *App) parseDatabase(d *caddyfile.Dispenser) error {
 // UnmarshalCaddyfile reads
 //
 //	control_plane <id> {
-//		hosts <hosts...>
+//		hosts    <hosts...>
+//		database <name>
 //	}
 func (c *ControlPlane) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err := text(&c.ID)(d); err != nil {
 		return err
 	}
-	return words{"hosts": list(&c.Hosts)}.block(d, "control_plane")
+	return words{"hosts": list(&c.Hosts), "database": text(&c.Database)}.block(d, "control_plane")
 }
 
 // UnmarshalCaddyfile reads

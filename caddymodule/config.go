@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -41,6 +42,10 @@ type ControlPlane struct {
 
 	// Its own hosts, the first one in its issuer. Default: the base domain.
 	Hosts []string `json:"hosts,omitempty"`
+
+	// The name of the database it is in, which is not changed afterwards.
+	// Default: sqlite, that of the data directory.
+	Database string `json:"database,omitempty"`
 }
 
 // Sync says what tenants get from the control plane, and how fast. A tenant may
@@ -251,12 +256,30 @@ func (a *App) completeParts() (errs []error) {
 			wrong("access: default_permissions: %q is no scope that a tenant's management API has", p)
 		}
 	}
+	return append(errs, a.completePlacements()...)
+}
+
+// completePlacements is complete for the options about databases.
+func (a *App) completePlacements() (errs []error) {
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
 	names := map[string]bool{builtinPlacement: true}
 	for _, p := range a.Database {
 		if p.Name == "" || names[p.Name] {
 			wrong("database: every database needs a name of its own, and %q is that of the data directory; not %q", builtinPlacement, p.Name)
 		}
 		names[p.Name] = true
+	}
+	known := strings.Join(slices.Sorted(maps.Keys(names)), ", ")
+	if cp := a.ControlPlane; cp != nil && cp.Database != "" && !names[cp.Database] {
+		wrong("control_plane: there is no database %q, only %s; add for instance: database %s postgres {env.DATABASE_URL}", cp.Database, known, cp.Database)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.OpenDatabasesIn)) {
+		switch n := a.OpenDatabasesIn[name]; {
+		case !names[name]:
+			wrong("open_databases: there is no database %q, only %s", name, known)
+		case n < 1:
+			wrong("open_databases: %q needs a number from 1 on", name)
+		}
 	}
 	return errs
 }
@@ -268,7 +291,7 @@ func (a *App) storeKey() (string, error) {
 	for _, p := range a.Database {
 		modules = append(modules, p.Name, p.module) // as provisioned: placeholders are replaced
 	}
-	return fingerprint(a.Data, a.Secret, modules, a.OpenDatabases)
+	return fingerprint(a.Data, a.Secret, modules, a.OpenDatabases, a.OpenDatabasesIn)
 }
 
 // key names everything that shapes the runtime.

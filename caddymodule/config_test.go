@@ -38,6 +38,9 @@ func TestConfigRefused(t *testing.T) {
 		{"platform scope for owners", App{BaseDomain: "a.test", Access: &Access{DefaultPermissions: []string{"create:tenants"}}}, "access: "},
 		{"database without a name", App{BaseDomain: "a.test", Database: []*Database{{}}}, "database: "},
 		{"database with the built-in name", App{BaseDomain: "a.test", Database: []*Database{{Name: "sqlite"}}}, "database: "},
+		{"control plane in no database", App{BaseDomain: "a.test", ControlPlane: &ControlPlane{Database: "main"}}, `control_plane: there is no database "main", only sqlite`},
+		{"limit of no database", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"main": 1}}, `open_databases: there is no database "main", only sqlite`},
+		{"limit of nothing", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 0}}, "open_databases: "},
 		{"negative sync", App{BaseDomain: "a.test", Sync: &Sync{Workers: -1}}, "sync: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -104,6 +107,7 @@ func TestFingerprint(t *testing.T) {
 		"domain": {App{BaseDomain: "b.test"}, true},
 		"data":   {App{BaseDomain: "a.test", Data: "/elsewhere"}, false},
 		"secret": {App{BaseDomain: "a.test", Secret: []string{strings.Repeat("s", 32)}}, false},
+		"limits": {App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 7}}, false},
 		"limit":  {App{BaseDomain: "a.test", OpenDatabases: 7}, false},
 		"database": {
 			App{BaseDomain: "a.test", Database: []*Database{{Name: "main", module: &SQLite{Dir: "/srv"}}}},

@@ -17,8 +17,6 @@ func describeState(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	openDatabases    = describeState("open_databases", "Databases of tenants that are open.")
-	maxDatabases     = describeState("open_databases_limit", "Databases of tenants that may be open.")
 	tenantCount      = describeState("tenants", "Tenants, by state.", "state")
 	registryRead     = describeState("registry_readable", "1 when the control plane's registry could be read at the last look, else 0.")
 	passwordsWaiting = describeState("password_checks_waiting", "Password checks that wait for their turn.")
@@ -41,12 +39,13 @@ var (
 // Describe implements [prometheus.Collector].
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		openDatabases, maxDatabases, tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
+		tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
 		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
 		sweepsRemoved, sweepsDone, sweepsFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
 	}
+	describePlacements(ch)
 }
 
 // Collect implements [prometheus.Collector].
@@ -65,9 +64,7 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if s == nil {
 		return
 	}
-	databases := s.pool.Stats()
-	gauge(openDatabases, float64(databases.Open))
-	gauge(maxDatabases, float64(databases.Limit))
+	collectPlacements(s.pool.Stats(), ch)
 	count := make(map[tenancy.State]int)
 	for _, t := range s.directory.All() {
 		count[t.State]++

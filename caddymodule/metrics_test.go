@@ -48,7 +48,7 @@ func TestMetrics(t *testing.T) {
 	for _, f := range families {
 		text.WriteString(f.GetName() + " ")
 	}
-	for _, name := range []string{"gatehouse_requests_total", "gatehouse_request_duration_seconds", "gatehouse_open_databases", "gatehouse_tenants", "gatehouse_housekeeping_errors_total"} {
+	for _, name := range []string{"gatehouse_requests_total", "gatehouse_request_duration_seconds", "gatehouse_open_databases", "gatehouse_placement_databases_open", "gatehouse_placement_refusals_total", "gatehouse_placement_open_duration_seconds", "gatehouse_tenants", "gatehouse_housekeeping_errors_total"} {
 		if !strings.Contains(text.String(), name+" ") {
 			t.Errorf("%s is missing in: %s", name, text.String())
 		}

@@ -50,7 +50,7 @@ func newRuntime(a *App) (*runtime, error) {
 	rt := &runtime{store: taken.(*store), storeKey: key}
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
-		Inherit: a.Inherit, Logs: a.Logs, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
+		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
 	}
 	rt.log.Store(a.log)
 	return rt, nil
@@ -63,7 +63,7 @@ func (rt *runtime) start(a *App) error {
 	defer rt.mu.Unlock()
 	s := rt.services.Load()
 	if s == nil {
-		if err := rt.store.open(); err != nil {
+		if err := rt.store.open(newLog(rt)); err != nil {
 			return err
 		}
 		like := a.reachable()

@@ -121,6 +121,9 @@ func (s *services) setupToken(ctx context.Context) (token string, err error) {
 // bootstrap is what the control plane is made with.
 func (a *App) bootstrap() tenancy.ControlPlaneConfig {
 	cp := tenancy.ControlPlaneConfig{ID: a.hosts.ControlPlane, Placement: builtinPlacement}
+	if a.ControlPlane != nil && a.ControlPlane.Database != "" {
+		cp.Placement = a.ControlPlane.Database
+	}
 	if a.Admin != nil {
 		cp.AdminEmail, cp.AdminPassword = a.Admin.Email, a.Admin.Password
 	}

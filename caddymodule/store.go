@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -28,6 +29,7 @@ type store struct {
 	secrets    []string
 	placements map[string]tenancy.Provider
 	limit      int
+	limits     map[string]int
 
 	mu     sync.Mutex
 	master *tenancy.Ring // nil until opened
@@ -41,7 +43,7 @@ type store struct {
 const builtinPlacement = "sqlite"
 
 func newStore(a *App) (*store, error) {
-	s := &store{data: a.Data, secrets: a.Secret, limit: a.OpenDatabases, placements: map[string]tenancy.Provider{
+	s := &store{data: a.Data, secrets: a.Secret, limit: a.OpenDatabases, limits: a.OpenDatabasesIn, placements: map[string]tenancy.Provider{
 		builtinPlacement: &sqlite.Provider{Dir: filepath.Join(a.Data, "tenants")},
 	}}
 	for _, d := range a.Database {
@@ -56,7 +58,7 @@ func newStore(a *App) (*store, error) {
 
 // open makes the data directory and the master secret where there is none, and
 // takes the directory for this process. Once it has succeeded it does nothing.
-func (s *store) open() error {
+func (s *store) open(log *slog.Logger) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pool != nil {
@@ -74,7 +76,7 @@ func (s *store) open() error {
 		unlock()
 		return err
 	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: s.placements, Master: master, Limit: s.limit})
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: s.placements, Master: master, Limit: s.limit, Limits: s.limits, Log: log})
 	if err != nil {
 		unlock()
 		return err

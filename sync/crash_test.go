@@ -47,7 +47,7 @@ func TestBatchFailsAnywhere(t *testing.T) {
 	p, err := l.look(t.Context())
 	must(t, err)
 	visit := func() error {
-		_, err := l.visit(t.Context(), job{tenant: h.byID("acme"), picture: p})
+		_, err := l.visit(t.Context(), job{tenant: h.byID("acme"), picture: p}, l.pool.EnterIdle)
 		return err
 	}
 	before := h.dump("acme")
@@ -103,7 +103,7 @@ func TestVisitCalledOffAnywhere(t *testing.T) {
 			}
 		}
 		h.faults.query.Store(&count)
-		_, err := l.visit(ctx, job{tenant: h.byID("acme"), picture: p})
+		_, err := l.visit(ctx, job{tenant: h.byID("acme"), picture: p}, l.pool.EnterIdle)
 		h.faults.query.Store(nil)
 		cancel()
 		if err == nil {

@@ -31,6 +31,9 @@ type Pool interface {
 	// Enter returns a context inside the tenant, see [tenancy.Pool.Enter].
 	Enter(ctx context.Context, t *tenancy.Tenant) (inside context.Context, leave func(), err error)
 
+	// EnterIdle is Enter for work that nobody waits for, see [tenancy.Pool.EnterIdle].
+	EnterIdle(ctx context.Context, t *tenancy.Tenant) (inside context.Context, leave func(), err error)
+
 	// Watch has f called after changes on the control plane.
 	Watch(f func()) (stop func())
 }
@@ -156,7 +159,7 @@ func (l *Loop) Snapshot(ctx context.Context, t *tenancy.Tenant) error {
 	if err != nil {
 		return err
 	}
-	out, err := l.visit(ctx, job{tenant: t, picture: p, full: true})
+	out, err := l.visit(ctx, job{tenant: t, picture: p, full: true}, l.pool.Enter)
 	if err != nil {
 		return err
 	}

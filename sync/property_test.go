@@ -39,7 +39,7 @@ func TestConvergence(t *testing.T) {
 			p, err := l.look(t.Context())
 			must(t, err)
 			before := h.dump("owning")
-			out, err := l.visit(t.Context(), job{tenant: h.byID("owning"), picture: p, full: true})
+			out, err := l.visit(t.Context(), job{tenant: h.byID("owning"), picture: p, full: true}, l.pool.EnterIdle)
 			must(t, err)
 			if out.wrote {
 				t.Errorf("there was something left to do in a tenant with rows of its own:\n%s\nthen\n%s", before, h.dump("owning"))

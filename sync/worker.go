@@ -3,6 +3,8 @@ package sync
 import (
 	"context"
 	"errors"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
 // end waits for the workers, keeps what they did, and gives up the turn.
@@ -26,7 +28,7 @@ func (r *run) end(ctx context.Context) {
 func (r *run) work(ctx context.Context, j job) result {
 	bounded, cancel := context.WithTimeout(ctx, visitTimeout)
 	defer cancel()
-	out, err := r.visit(bounded, j)
+	out, err := r.visit(bounded, j, r.pool.EnterIdle)
 	if err != nil && ctx.Err() == nil {
 		r.tell(ctx, j, err)
 	}
@@ -46,9 +48,12 @@ func (r *run) tell(ctx context.Context, j job, failure error) {
 	r.rules.record(inside, j.tenant.ID, attempts, failure)
 }
 
+// enterer is one of the ways into a tenant.
+type enterer = func(ctx context.Context, t *tenancy.Tenant) (inside context.Context, leave func(), err error)
+
 // visit brings a tenant to the picture of its job, or to a newer one.
-func (l *Loop) visit(ctx context.Context, j job) (outcome, error) {
-	inside, leave, err := l.pool.Enter(ctx, j.tenant)
+func (l *Loop) visit(ctx context.Context, j job, enter enterer) (outcome, error) {
+	inside, leave, err := enter(ctx, j.tenant)
 	if err != nil {
 		return outcome{}, err
 	}

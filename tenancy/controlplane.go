@@ -39,6 +39,9 @@ func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) 
 	}
 	key, err := l.Pool.dataKeyOf(ctx, cp)
 	if errors.Is(err, ErrUnavailable) && l.firstStart(ctx, c.Placement) {
+		if err = l.notElsewhere(ctx, cp); err != nil {
+			return fmt.Errorf("opening the control plane: %w", err)
+		}
 		if err = l.Pool.Create(ctx, cp); err == nil {
 			key, err = l.Pool.dataKeyOf(ctx, cp)
 		}
@@ -66,16 +69,34 @@ func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) 
 // cannot be told, a missing control plane is taken for a loss, and none is made
 // in its place.
 func (l *Lifecycle) firstStart(ctx context.Context, placement string) bool {
-	e, ok := l.Pool.placements[placement]
+	pl, ok := l.Pool.placements[placement]
 	if !ok {
 		return false
 	}
-	c, ok := e.provider.(counter)
+	c, ok := pl.engine.provider.(counter)
 	if !ok {
 		return true
 	}
 	n, err := c.Count(ctx)
 	return err == nil && n == 0
+}
+
+// notElsewhere refuses to make a second control plane where another placement
+// has one: all tenants would seem to be gone.
+func (l *Lifecycle) notElsewhere(ctx context.Context, cp *Tenant) error {
+	target := l.Pool.placements[cp.Placement]
+	for _, pl := range l.Pool.order {
+		if pl == target || pl.engine == target.engine {
+			continue
+		}
+		db, err := pl.engine.provider.Open(ctx, cp.Location())
+		if err != nil {
+			continue // most likely it has none; one that cannot be reached is not asked
+		}
+		return errors.Join(Unavailable(fmt.Errorf("control plane %s is in database %q, and database %q is empty", cp.ID, pl.name, cp.Placement),
+			fmt.Sprintf("name the one it is in: control_plane %s { database %s }", cp.ID, pl.name)), db.Close())
+	}
+	return nil
 }
 
 // Built-in rows of the control plane (contract C5.17).

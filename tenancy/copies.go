@@ -64,12 +64,11 @@ func newDatabaseName(tenant string) string {
 
 // engine returns the databases of a placement.
 func (p *Pool) engine(placement string) (*engine, error) {
-	e, ok := p.placements[placement]
+	pl, ok := p.placements[placement]
 	if !ok {
-		return nil, Unavailable(fmt.Errorf("placement %q is not configured", placement),
-			`add "database `+placement+` ..." to the gatehouse options`)
+		return nil, unconfigured(placement)
 	}
-	return e, nil
+	return pl.engine, nil
 }
 
 // dropCopy removes a copy of the tenant's database, and then its mention. The

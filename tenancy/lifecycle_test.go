@@ -49,13 +49,18 @@ var admin = tenancy.ControlPlaneConfig{
 
 func newWorld(t *testing.T, dir, master string) *world {
 	t.Helper()
+	return newWorldOf(t, dir, master, map[string]tenancy.Provider{
+		"": &sqlite.Provider{Dir: dir}, "other": &sqlite.Provider{Dir: dir + "-other"}, "third": &sqlite.Provider{Dir: dir + "-third"},
+	})
+}
+
+func newWorldOf(t *testing.T, dir, master string, placements map[string]tenancy.Provider) *world {
+	t.Helper()
 	ring, err := tenancy.NewRing([]byte(master))
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Master: ring, Placements: map[string]tenancy.Provider{
-		"": &sqlite.Provider{Dir: dir}, "other": &sqlite.Provider{Dir: dir + "-other"}, "third": &sqlite.Provider{Dir: dir + "-third"},
-	}})
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: placements, Master: ring})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,6 +172,40 @@ func TestLostControlPlane(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("a new control plane was made beside the old tenants")
+	}
+}
+
+// TestControlPlaneElsewhere: the control plane can be in any placement, and is not
+// made a second time in another one.
+func TestControlPlaneElsewhere(t *testing.T) {
+	dir := t.TempDir()
+	start := func(placement string) (*world, error) {
+		w := newWorldOf(t, dir, masterSecret, map[string]tenancy.Provider{
+			"first": &sqlite.Provider{Dir: filepath.Join(dir, "first")}, "second": &sqlite.Provider{Dir: filepath.Join(dir, "second")},
+		})
+		c := admin
+		c.Placement = placement
+		return w, w.OpenControlPlane(t.Context(), c)
+	}
+	w, err := start("second")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Placement = "first"
+	if _, err := w.Create(t.Context(), tenancy.NewTenant{ID: "acme", FriendlyName: "Acme"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Pool.Drop(t.Context(), &tenancy.Tenant{Row: tenancy.Row{ID: "acme"}, Placement: "first"}); err != nil {
+		t.Fatal(err) // so that the first is empty
+	}
+	if err := w.Pool.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := start("first"); !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "database second }") {
+		t.Errorf("in another placement: %v", err)
+	}
+	if w, err = start("second"); err != nil || w.Directory.Len() != 2 {
+		t.Errorf("in its own again: %v", err)
 	}
 }
 

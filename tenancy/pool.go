@@ -1,29 +1,46 @@
 package tenancy
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
 
 // Pool opens tenants' databases when they are entered and keeps them open while
-// they are used, up to a budget; the longest unused is closed first. It is safe
-// for concurrent use.
+// they are used, up to a budget over all placements; the longest unused is closed
+// first. It is safe for concurrent use.
+//
+// What ails one tenant, or one placement, stays with it. Who waits for room waits
+// in the order of arrival, and the placements take turns. A placement can neither
+// fill the budget alone nor keep others waiting while it opens or closes slowly,
+// and a database that fails is asked again only now and then. So a visitor of a
+// tenant in trouble gets [ErrUnavailable] soon, and the others notice nothing.
 type Pool struct {
-	placements map[string]*engine
+	placements map[string]*placement
+	order      []*placement // in the order of their names
 	master     *Ring
-	limit      int
+	limit      int // databases open at a time
+	files      int // file descriptors they may take; 0 for any number
+	patience   time.Duration
+	idleTime   time.Duration
 	now        func() time.Time
 
-	mu      sync.Mutex
-	entries map[string]*entry
-	idle    *list.List // entries nobody is inside of, longest unused first
+	mu       sync.Mutex
+	entries  map[string]*entry // those that can be entered, or waited for
+	closing  map[*entry]bool   // those on their way out
+	failures failures
+	slots    int // taken by databases that are opened, open or being closed
+	taken    int // file descriptors of these
+	idlers   int // slots of entries nobody but the background has entered
+	turn     int // whose turn it is, in order
 
-	departures uint64        // counts those who left, for entry.left
-	room       chan struct{} // closed and replaced whenever a handle was closed
+	departures uint64 // counts those who left, for entry.left
+	sweeping   bool   // a look at the idle ones is due
 	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
@@ -38,34 +55,27 @@ type PoolConfig struct {
 	// Master opens the tenants' data keys. Required.
 	Master *Ring
 
-	// Limit is how many databases may be open at a time. Default 1000.
+	// Limit is how many databases may be open at a time. Default 1000. Fewer are
+	// where the process may not open files enough; see [Filed].
 	Limit int
-}
 
-// refusal is how long a tenant whose database could not be opened is answered
-// from memory, so that its visitors cannot keep the disk busy.
-const refusal = time.Second
+	// Limits are of how many databases may be open in a placement, by its name.
+	// One that has none may have nearly all of them.
+	Limits map[string]int
 
-// entry is one tenant's database: being opened, open, or refused.
-type entry struct {
-	pool   *Pool
-	key    string
-	tenant *Tenant // as it was when it was opened
-	engine *engine
-	vault  *vault
-	db     Database
-	fence  fence
-	cache  cache
+	// Patience is how long a visitor waits for a database. Default 5 s.
+	Patience time.Duration
 
-	ready   chan struct{} // closed when db or err is set
-	err     error
-	refused time.Time
+	// IdleTime is how long a database stays open that nobody enters. Default 5
+	// minutes.
+	IdleTime time.Duration
 
-	refs    int           // who is inside
-	waiting *list.Element // place in Pool.idle while refs is 0
-	left    uint64        // when the last visitor left, by Pool.departures
-	dropped bool          // no longer in Pool.entries: close when refs is 0
-	done    chan struct{} // closed when the database is closed
+	// Files is how many file descriptors the databases may take. Default 0.6 of
+	// what the process may have.
+	Files int
+
+	// Log is told where the limits are lower than they were set. Nil for nobody.
+	Log *slog.Logger
 }
 
 // NewPool makes a pool over the placements. It opens nothing.
@@ -76,9 +86,18 @@ func NewPool(c PoolConfig) (*Pool, error) {
 	if c.Limit <= 0 {
 		c.Limit = 1000
 	}
+	if c.Patience <= 0 {
+		c.Patience = 5 * time.Second
+	}
+	if c.IdleTime <= 0 {
+		c.IdleTime = 5 * time.Minute
+	}
+	if c.Files <= 0 {
+		c.Files = fileLimit() / 10 * 6
+	}
 	p := &Pool{
-		placements: make(map[string]*engine), master: c.Master, limit: c.Limit,
-		now: time.Now, entries: make(map[string]*entry), idle: list.New(), room: make(chan struct{}),
+		placements: make(map[string]*placement), master: c.Master, limit: c.Limit, files: c.Files, patience: c.Patience, idleTime: c.IdleTime,
+		now: time.Now, entries: make(map[string]*entry), closing: make(map[*entry]bool), failures: make(failures),
 	}
 	engines := make(map[Provider]*engine)
 	for name, provider := range c.Placements {
@@ -90,8 +109,11 @@ func NewPool(c PoolConfig) (*Pool, error) {
 			}
 			engines[provider] = e
 		}
-		p.placements[name] = e
+		p.placements[name] = newPlacement(name, e)
+		p.order = append(p.order, p.placements[name])
 	}
+	slices.SortFunc(p.order, func(a, b *placement) int { return strings.Compare(a.name, b.name) })
+	p.setLimits(c.Limits, c.Log)
 	return p, nil
 }
 
@@ -99,35 +121,31 @@ func NewPool(c PoolConfig) (*Pool, error) {
 // must. The caller calls leave when done with the context, exactly once; the
 // database stays open at least that long.
 //
-// Errors are [ErrUnavailable] where the database cannot be used, and ctx's own.
-// Entering does not look at the tenant's state: that is the caller's decision.
+// Errors are [ErrUnavailable] where the database cannot be used, or not within
+// the time that visitors wait, and ctx's own. Entering does not look at the
+// tenant's state: that is the caller's decision.
 func (p *Pool) Enter(ctx context.Context, t *Tenant) (inside context.Context, leave func(), err error) {
-	for {
-		e, open, err := p.take(t)
-		switch {
-		case err != nil:
-			return nil, nil, err
-		case e == nil: // no room: wait until a handle was closed
-			select {
-			case <-open:
-				continue
-			case <-ctx.Done():
-				return nil, nil, Unavailable(ctx.Err(), "all open_databases are in use; raise the limit")
-			}
-		}
-		select {
-		case <-e.ready:
-		case <-ctx.Done():
-			p.leave(e)
-			return nil, nil, ctx.Err()
-		}
-		if e.err != nil {
-			err := e.err
-			p.leave(e)
-			return nil, nil, err
-		}
-		return context.WithValue(ctx, spaceKey{}, &space{tenant: t, entry: e}), sync.OnceFunc(func() { p.leave(e) }), nil
+	return p.enter(ctx, t, visitor)
+}
+
+// EnterIdle is Enter for work that nobody waits for. It stands behind all
+// visitors, waits as long as ctx lasts, and leaves the databases as it found
+// them: those it opened are closed first, and but for a few of them none is
+// closed for it that visitors have used.
+func (p *Pool) EnterIdle(ctx context.Context, t *Tenant) (inside context.Context, leave func(), err error) {
+	return p.enter(ctx, t, background)
+}
+
+func (p *Pool) enter(ctx context.Context, t *Tenant, who rank) (inside context.Context, leave func(), err error) {
+	e, err := p.take(t, who)
+	if err != nil {
+		return nil, nil, err
 	}
+	if err := p.await(ctx, e, who); err != nil {
+		p.leave(e, who)
+		return nil, nil, err
+	}
+	return context.WithValue(ctx, spaceKey{}, &space{tenant: t, entry: e}), sync.OnceFunc(func() { p.leave(e, who) }), nil
 }
 
 // Do runs f inside the tenant.
@@ -140,36 +158,88 @@ func (p *Pool) Do(ctx context.Context, t *Tenant, f func(context.Context) error)
 	return f(inside)
 }
 
-// take returns the tenant's entry with one more reference, starting to open it
-// if it is new. Where the budget is used up it returns a channel to wait on.
-func (p *Pool) take(t *Tenant) (*entry, <-chan struct{}, error) {
+// DoIdle runs f inside the tenant, entered by [Pool.EnterIdle].
+func (p *Pool) DoIdle(ctx context.Context, t *Tenant, f func(context.Context) error) error {
+	inside, leave, err := p.EnterIdle(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return f(inside)
+}
+
+// await waits until the entry's database is open, as long as its visitor would.
+func (p *Pool) await(ctx context.Context, e *entry, who rank) error {
+	select {
+	case <-e.ready:
+		return e.err
+	default:
+	}
+	var late <-chan time.Time
+	if who == visitor {
+		timer := time.NewTimer(p.patience)
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-e.ready:
+		return e.err
+	case <-ctx.Done():
+		if p.isQueued(e) {
+			return p.refuse(e.placement, refusedBudget, Unavailable(ctx.Err(), hintBudget))
+		}
+		return ctx.Err()
+	case <-late:
+		if p.isQueued(e) {
+			return p.refuse(e.placement, refusedBudget, Unavailable(fmt.Errorf("no database could be closed for %s's within %v", e.tenant.ID, p.patience), hintBudget))
+		}
+		return p.refuse(e.placement, refusedSlow, slow(e.tenant, p.patience))
+	}
+}
+
+const hintBudget = "all open_databases are in use; raise the limit"
+
+func slow(t *Tenant, patience time.Duration) error {
+	return Unavailable(fmt.Errorf("the database of tenant %s has not opened within %v", t.ID, patience), "see whether its placement "+t.Placement+" can be reached")
+}
+
+// take returns the tenant's entry with one more reference, having it opened if
+// it is new.
+func (p *Pool) take(t *Tenant, who rank) (*entry, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, Unavailable(errors.New("shutting down"), "")
+		return nil, Unavailable(errors.New("shutting down"), "")
 	}
 	key := entryKey(t)
-	e, ok := p.entries[key]
-	if ok && e.err != nil && p.now().Sub(e.refused) >= refusal {
-		p.discard(e)
-		ok = false
+	if e, ok := p.entries[key]; ok {
+		if e.late && e.state == opening && who == visitor {
+			e.placement.refusals[refusedSlow]++
+			return nil, slow(t, p.patience)
+		}
+		p.hold(e, who)
+		return e, nil
 	}
-	if ok {
-		p.hold(e)
-		return e, nil, nil
+	pl, ok := p.placements[t.Placement]
+	switch {
+	case !ok:
+		return nil, unconfigured(t.Placement)
+	case p.failures.recent(key, p.now()) != nil:
+		pl.refusals[refusedBroken]++
+		return nil, p.failures[key].err
+	case pl.waiting() >= waitingLimit && who == visitor:
+		pl.refusals[refusedCrowd]++
+		return nil, Unavailable(fmt.Errorf("%d tenants of placement %s wait for a database to open", waitingLimit, pl.name), hintBudget)
 	}
-	eng, ok := p.placements[t.Placement]
-	if !ok {
-		return nil, nil, Unavailable(fmt.Errorf("placement %q is not configured", t.Placement),
-			`add "database `+t.Placement+` ..." to the gatehouse options`)
-	}
-	if len(p.entries) >= p.limit && !p.evict() {
-		return nil, p.room, nil
-	}
-	e = &entry{pool: p, key: key, tenant: t, engine: eng, refs: 1, ready: make(chan struct{}), done: make(chan struct{})}
+	e := &entry{pool: p, key: key, tenant: t, placement: pl, engine: pl.engine, rank: who, refs: 1, ready: make(chan struct{}), done: make(chan struct{})}
 	p.entries[key] = e
-	go p.open(e, t)
-	return e, nil, nil
+	e.place = pl.queue[who].PushBack(e)
+	p.dispatch()
+	return e, nil
+}
+
+func unconfigured(placement string) error {
+	return Unavailable(fmt.Errorf("placement %q is not configured", placement), `add "database `+placement+` ..." to the gatehouse options`)
 }
 
 // entryKey tells a tenant from an earlier one of the same id, and one placement
@@ -178,132 +248,50 @@ func entryKey(t *Tenant) string {
 	return t.ID + "\x00" + t.Placement + "\x00" + t.Database + "\x00" + t.DataKey
 }
 
-// open runs on its own, so that a caller who gives up does not spoil it for the
-// others who wait for the same database.
-func (p *Pool) open(e *entry, t *Tenant) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	v, err := p.master.vault(t.ID, t.DataKey)
-	if err != nil {
-		err = Unavailable(fmt.Errorf("data key of tenant %s: %w", t.ID, err),
-			"the master secret is not the one this tenant was created with; set the same secret again")
-	} else {
-		e.db, err = e.engine.provider.Open(ctx, t.Location())
-	}
-	p.mu.Lock()
-	p.opened(e)
-	e.vault, e.err = v, err
-	if err != nil {
-		e.refused = p.now()
-	}
-	close(e.ready)
-	p.mu.Unlock()
-}
-
-// discard takes an entry out of the pool, so that nobody enters it any more, and
-// closes it once it is left; the pool is locked.
-func (p *Pool) discard(e *entry) {
-	delete(p.entries, e.key)
-	e.dropped = true
-	if e.waiting != nil {
-		p.idle.Remove(e.waiting)
-		e.waiting = nil
-	}
-	if e.refs == 0 {
-		go p.close(e)
-	}
-}
-
-// hold adds a reference; the pool is locked.
-func (p *Pool) hold(e *entry) {
-	e.refs++
-	if e.waiting != nil {
-		p.idle.Remove(e.waiting)
-		e.waiting = nil
-	}
-}
-
-func (p *Pool) leave(e *entry) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e.refs--
-	if e.refs > 0 {
-		return
-	}
-	if e.dropped {
-		go p.close(e)
-		return
-	}
-	p.departures++
-	e.left = p.departures
-	e.waiting = p.idle.PushBack(e)
-}
-
-// evict drops the longest unused entry; the pool is locked. It reports whether
-// there is room now: closing takes a moment, during which the handle counts.
-func (p *Pool) evict() bool {
-	oldest := p.idle.Front()
-	if oldest == nil {
-		return false
-	}
-	e := oldest.Value.(*entry)
-	p.idle.Remove(oldest)
-	e.waiting, e.dropped = nil, true
-	if e.err != nil { // a refusal holds nothing
-		delete(p.entries, e.key)
-		close(e.done)
-		return true
-	}
-	// The entry keeps its place in the budget until it is closed, under a key
-	// nobody asks for.
-	delete(p.entries, e.key)
-	e.key = fmt.Sprintf("%s\x00closing %p", e.key, e)
-	p.entries[e.key] = e
-	go p.close(e)
-	return false
-}
-
-func (p *Pool) close(e *entry) {
-	<-e.ready
-	if e.db != nil {
-		_ = e.db.Close() // a database that does not close cleanly recovers when it is opened
-	}
-	p.mu.Lock()
-	if p.entries[e.key] == e {
-		delete(p.entries, e.key)
-	}
-	close(p.room)
-	p.room = make(chan struct{})
-	close(e.done)
-	p.mu.Unlock()
-}
-
 // Forget closes the tenant's database once nobody is inside any more, and waits
 // for it. New visitors open it anew. Deleting and moving a tenant begin so.
 func (p *Pool) Forget(ctx context.Context, t *Tenant) error {
+	key := entryKey(t)
+	var leaving []*entry
 	p.mu.Lock()
-	e, ok := p.entries[entryKey(t)]
-	if !ok {
-		p.mu.Unlock()
-		return nil
+	for e := range p.closing {
+		if e.key == key {
+			leaving = append(leaving, e)
+		}
 	}
-	p.discard(e)
+	if e, ok := p.entries[key]; ok {
+		leaving = append(leaving, e)
+		p.discard(e, errors.New("the database is being closed"))
+	}
+	delete(p.failures, key)
 	p.mu.Unlock()
-	select {
-	case <-e.done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	return allDone(ctx, leaving)
+}
+
+func allDone(ctx context.Context, list []*entry) error {
+	for _, e := range list {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
 }
 
 // Create makes the tenant's database, see [Provider.Create].
 func (p *Pool) Create(ctx context.Context, t *Tenant) error {
-	e, ok := p.placements[t.Placement]
+	pl, ok := p.placements[t.Placement]
 	if !ok {
 		return Errorf(400, "invalid_body", "unknown placement '%s'", t.Placement)
 	}
-	return e.provider.Create(ctx, t.Location())
+	err := pl.engine.provider.Create(ctx, t.Location())
+	if err == nil {
+		p.mu.Lock()
+		delete(p.failures, entryKey(t))
+		p.mu.Unlock()
+	}
+	return err
 }
 
 // Drop closes and removes the tenant's database with everything in it.
@@ -311,21 +299,22 @@ func (p *Pool) Drop(ctx context.Context, t *Tenant) error {
 	if err := p.Forget(ctx, t); err != nil {
 		return err
 	}
-	e, ok := p.placements[t.Placement]
+	pl, ok := p.placements[t.Placement]
 	if !ok {
 		return Unavailable(fmt.Errorf("placement %q is not configured", t.Placement), "")
 	}
-	return e.provider.Drop(ctx, t.Location())
+	return pl.engine.provider.Drop(ctx, t.Location())
 }
 
 // dataKeyOf reads a tenant's sealed data key out of its own database, without
 // being inside: the control plane keeps its registry row there. It is "" for a
 // database that has none yet.
 func (p *Pool) dataKeyOf(ctx context.Context, t *Tenant) (key string, err error) {
-	e, ok := p.placements[t.Placement]
+	pl, ok := p.placements[t.Placement]
 	if !ok {
-		return "", Unavailable(fmt.Errorf("placement %q is not configured", t.Placement), "")
+		return "", unconfigured(t.Placement)
 	}
+	e := pl.engine
 	db, err := e.provider.Open(ctx, t.Location())
 	if err != nil {
 		return "", err
@@ -344,20 +333,6 @@ func (p *Pool) dataKeyOf(ctx context.Context, t *Tenant) (key string, err error)
 
 // Location is where the tenant's database is, for its provider.
 func (t *Tenant) Location() Location { return Location{Tenant: t.ID, Name: t.Database} }
-
-// PoolStats counts what a pool holds.
-type PoolStats struct {
-	Open  int // databases open, being opened or being closed
-	InUse int // of these, entered by somebody
-	Limit int
-}
-
-// Stats returns the counts of now.
-func (p *Pool) Stats() PoolStats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return PoolStats{Open: len(p.entries), InUse: len(p.entries) - p.idle.Len(), Limit: p.limit}
-}
 
 // Watch has f called after changes were written to a control plane's change
 // log. f must not block. The returned function ends it. A call is a hint that
@@ -381,19 +356,13 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.closed = true
 	var open []*entry
+	for e := range p.closing {
+		open = append(open, e)
+	}
 	for _, e := range p.entries {
 		open = append(open, e)
-		if !e.dropped {
-			p.discard(e)
-		}
+		p.discard(e, errors.New("shutting down"))
 	}
 	p.mu.Unlock()
-	for _, e := range open {
-		select {
-		case <-e.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	return allDone(ctx, open)
 }

@@ -36,7 +36,7 @@ func (p *Pool) VisitOpen(ctx context.Context, want func(Chance) bool, visit func
 			continue
 		}
 		func() {
-			defer p.slipOut(e)
+			defer p.leave(e, passing)
 			inside := context.WithValue(ctx, spaceKey{}, &space{tenant: e.tenant, entry: e})
 			visit(inside, func() bool { return p.alone(e) })
 		}()
@@ -52,12 +52,7 @@ func (p *Pool) slipIn(key string, want func(Chance) bool) *entry {
 		p.mu.Unlock()
 		return nil
 	}
-	open, idle := false, e.refs == 0
-	select {
-	case <-e.ready:
-		open = e.err == nil
-	default:
-	}
+	open, idle := e.state == opened, e.refs == 0
 	p.mu.Unlock()
 	if !open || !want(Chance{Tenant: e.tenant, Idle: idle}) {
 		return nil
@@ -67,7 +62,7 @@ func (p *Pool) slipIn(key string, want func(Chance) bool) *entry {
 	if p.closed || e.dropped || p.entries[key] != e {
 		return nil
 	}
-	p.hold(e)
+	p.hold(e, passing)
 	return e
 }
 
@@ -75,26 +70,4 @@ func (p *Pool) alone(e *entry) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return e.refs == 1 && !e.dropped
-}
-
-// slipOut is [Pool.leave] without a trace: the entry goes back to the place among
-// the idle ones that it has by its last real visitor.
-func (p *Pool) slipOut(e *entry) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	e.refs--
-	if e.refs > 0 {
-		return
-	}
-	if e.dropped {
-		go p.close(e)
-		return
-	}
-	for at := p.idle.Back(); at != nil; at = at.Prev() {
-		if at.Value.(*entry).left <= e.left {
-			e.waiting = p.idle.InsertAfter(e, at)
-			return
-		}
-	}
-	e.waiting = p.idle.PushFront(e)
 }

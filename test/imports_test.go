@@ -25,33 +25,34 @@ var layers = map[string]struct {
 	may []string
 	why string
 }{
-	"tenancy":            {[]string{"tenancy/migrations"}, "the domain knows neither how it is served nor where it is stored"},
-	"tenancy/migrations": {[]string{}, "it is SQL, read by the providers, and by the domain to carry rows whole"},
+	"tenancy":            {[]string{"tenancy/migrations", "tenancy/sqltext"}, "the domain knows neither how it is served nor where it is stored"},
+	"tenancy/migrations": {[]string{"tenancy/sqltext"}, "it is SQL, read by the providers, and by the domain to carry rows whole"},
+	"tenancy/sqltext":    {[]string{}, "it reads SQL, whoever wrote it"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
 	"tenancy/sqlite": {
-		[]string{"tenancy", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
 	"tenancy/postgres": {
-		[]string{"tenancy", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
 	"tenancy/postgres/postgrestest": {[]string{}, "it starts a server for tests, whoever's they are"},
 	"tenancy/tenancytest": {
-		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations"},
+		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations", "tenancy/sqltext"},
 		"the suite tests providers through the domain's interface only",
 	},
 	"tenancy/management": {
-		[]string{"tenancy", "tenancy/migrations", "tenancy/mail"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail"},
 		"it declares what it needs of the protocol as interfaces, so that the two can change apart",
 	},
-	"tenancy/console": {[]string{"tenancy", "tenancy/migrations", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
-	"oauth":           {[]string{"tenancy", "tenancy/migrations"}, "the protocol shares a stored login with the pages, and no code"},
+	"tenancy/console": {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
+	"oauth":           {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "the protocol shares a stored login with the pages, and no code"},
 	"oauth/login": {
-		[]string{"tenancy", "tenancy/migrations", "tenancy/mail"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail"},
 		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume",
 	},
-	"sync":                  {[]string{"tenancy", "tenancy/migrations"}, "it brings rows from one tenant to others, whoever wrote them"},
+	"sync":                  {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "it brings rows from one tenant to others, whoever wrote them"},
 	"caddymodule":           {[]string{"..."}, "it puts the parts together"},
 	"":                      {[]string{"..."}, "it is the modules under one name"},
 	"caddymodule/gatehouse": {[]string{"..."}, "it is Caddy with the modules in it"},

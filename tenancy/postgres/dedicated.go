@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // templates is the isolation under which the registry lists template databases.
@@ -75,7 +77,7 @@ func (p *Provider) copyTemplate(ctx context.Context, place string) (bool, error)
 		way := p.way.Load()
 		template, err := p.template(ctx)
 		if err == nil {
-			err = p.list.script(ctx, `CREATE DATABASE `+ident(place)+fmt.Sprintf(ways[way], ident(template)))
+			err = p.list.script(ctx, `CREATE DATABASE `+sqltext.Ident(place)+fmt.Sprintf(ways[way], sqltext.Ident(template)))
 		}
 		switch stateOf(err) {
 		case syntaxError, notSupported, invalidParameter:
@@ -89,7 +91,7 @@ func (p *Provider) copyTemplate(ctx context.Context, place string) (bool, error)
 
 // makeDatabase makes an empty database and its tables.
 func (p *Provider) makeDatabase(ctx context.Context, place, tenant string) error {
-	if err := p.list.script(ctx, `CREATE DATABASE `+ident(place)+` TEMPLATE template0 ENCODING 'UTF8'`); err != nil {
+	if err := p.list.script(ctx, `CREATE DATABASE `+sqltext.Ident(place)+` TEMPLATE template0 ENCODING 'UTF8'`); err != nil {
 		return err
 	}
 	return p.inside(ctx, place, func(c *pgx.Conn) error {
@@ -98,7 +100,7 @@ func (p *Provider) makeDatabase(ctx context.Context, place, tenant string) error
 			return err
 		}
 		tables := layout{schema: p.schema(), bytewise: !bytewise}
-		return runScript(ctx, c, begin+"; CREATE SCHEMA "+ident(p.schemaName())+";\n"+tables.scripts(p.files(), tenant)+"COMMIT")
+		return runScript(ctx, c, begin+"; CREATE SCHEMA "+sqltext.Ident(p.schemaName())+";\n"+tables.scripts(p.files(), tenant)+"COMMIT")
 	})
 }
 
@@ -147,7 +149,7 @@ func (p *Provider) makeTemplate(ctx context.Context, place string) error {
 		err = p.makeDatabase(ctx, place, "")
 	}
 	if err == nil {
-		err = p.list.script(ctx, `ALTER DATABASE `+ident(place)+` ALLOW_CONNECTIONS false`)
+		err = p.list.script(ctx, `ALTER DATABASE `+sqltext.Ident(place)+` ALLOW_CONNECTIONS false`)
 	}
 	if err == nil { // a pooler keeps those that were used to make it
 		_, err = p.list.exec(ctx, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, place)
@@ -159,14 +161,14 @@ func (p *Provider) makeTemplate(ctx context.Context, place string) error {
 func (p *Provider) templateName() string {
 	sum := sha256.New()
 	for _, m := range p.files() {
-		fmt.Fprintf(sum, "%d %s\n", m.version, m.text)
+		fmt.Fprintf(sum, "%d %s\n", m.Version, m.Script)
 	}
 	return fmt.Sprintf("%x", sum.Sum(nil)[:8])
 }
 
 // dropDatabase removes a database that may not be there, ending connections to it.
 func (p *Provider) dropDatabase(ctx context.Context, place string) error {
-	drop := `DROP DATABASE IF EXISTS ` + ident(place)
+	drop := `DROP DATABASE IF EXISTS ` + sqltext.Ident(place)
 	err := p.list.script(ctx, drop+` WITH (FORCE)`)
 	switch stateOf(err) {
 	case syntaxError, notSupported: // servers before version 13, and other engines

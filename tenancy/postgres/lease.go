@@ -7,6 +7,8 @@ import (
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // lease is the right to make, migrate or drop an item. It is renewed until it is
@@ -114,5 +116,5 @@ func (l *lease) release(ctx context.Context) {
 
 // condition is what once asks for, in a script that takes no arguments.
 func (l *lease) condition() string {
-	return ` WHERE isolation = ` + quote(string(l.item.isolation)) + ` AND name = ` + quote(l.item.name) + ` AND lease_owner = ` + quote(l.owner)
+	return ` WHERE isolation = ` + sqltext.Quote(string(l.item.isolation)) + ` AND name = ` + sqltext.Quote(l.item.name) + ` AND lease_owner = ` + sqltext.Quote(l.owner)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // newPlace returns the name of a new schema or database: never derived from what
@@ -146,7 +147,7 @@ func (p *Provider) open(ctx context.Context, loc tenancy.Location) (*database, e
 		d.schema, d.tenant = p.schema(), loc.Tenant
 		return d, nil
 	case Schema:
-		d.schema = ident(it.place) + "."
+		d.schema = sqltext.Ident(it.place) + "."
 	case Database:
 		d.schema = p.schema()
 		p.dedicate(d, it.place)

@@ -21,22 +21,22 @@ import (
 // TestMigrationFiles: the embedded files can be read, and say which version is
 // the newest.
 func TestMigrationFiles(t *testing.T) {
-	f, err := readFiles(migrations.FS)
+	f, err := migrations.Read(migrations.FS)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.version() != migrations.Version {
-		t.Errorf("there are %d files for version %d", f.version(), migrations.Version)
+	if f.Version() != migrations.Version {
+		t.Errorf("there are %d files for version %d", f.Version(), migrations.Version)
 	}
 	for _, m := range f {
-		for _, table := range m.tables {
-			if !strings.Contains(m.text, table+" (\n\ttenant_id TEXT NOT NULL,") || table == "gatehouse" {
+		for _, table := range m.Tables {
+			if !strings.Contains(m.Script, table+" (\n\ttenant_id TEXT NOT NULL,") || table == "gatehouse" {
 				t.Errorf("table %s does not begin with tenant_id", table)
 			}
 		}
 	}
-	if len(f.tables()) < 28 {
-		t.Errorf("only %d tables were found", len(f.tables()))
+	if len(f.Tables()) < 28 {
+		t.Errorf("only %d tables were found", len(f.Tables()))
 	}
 }
 
@@ -80,9 +80,9 @@ func refusedIn(text string) []string {
 }
 
 func TestPortableMigrations(t *testing.T) {
-	for _, m := range loadFiles() {
-		for _, what := range refusedIn(m.text) {
-			t.Errorf("migration %d uses %s", m.version, what)
+	for _, m := range migrations.All() {
+		for _, what := range refusedIn(m.Script) {
+			t.Errorf("migration %d uses %s", m.Version, what)
 		}
 	}
 	// What this package adds of its own.

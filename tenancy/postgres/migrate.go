@@ -9,14 +9,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 )
 
 // files are the migrations this provider knows; tests have other ones.
-func (p *Provider) files() files {
+func (p *Provider) files() migrations.List {
 	if p.known != nil {
 		return p.known
 	}
-	return loadFiles()
+	return migrations.All()
 }
 
 // comparesBytes asks the server whether it compares text by its bytes.
@@ -41,7 +42,7 @@ func readMarker(ctx context.Context, c *pgx.Conn, schema string) (tenant string,
 // program, and reports whether they are older.
 func (p *Provider) check(ctx context.Context, c *pgx.Conn, schema, tenant string) (old bool, err error) {
 	owner, version, err := readMarker(ctx, c, schema)
-	switch current := p.files().version(); {
+	switch current := p.files().Version(); {
 	case err != nil:
 		return false, err
 	case owner != tenant:
@@ -71,14 +72,14 @@ func (p *Provider) upgrade(ctx context.Context, c *pgx.Conn, l layout, tenant st
 		return err
 	}
 	l.bytewise = !bytewise
-	tables := p.files().tables()
+	tables := p.files().Tables()
 	for _, m := range p.files() {
-		if m.version <= version {
+		if m.Version <= version {
 			continue
 		}
-		text := fmt.Sprintf("%s; UPDATE %sgatehouse SET version = %d WHERE version = %d;\n", begin, l.schema, m.version, m.version-1)
+		text := fmt.Sprintf("%s; UPDATE %sgatehouse SET version = %d WHERE version = %d;\n", begin, l.schema, m.Version, m.Version-1)
 		if err := commitScript(ctx, c, text+l.script(m, tables), 1); err != nil {
-			return tenancy.Unavailable(fmt.Errorf("migrating to version %d: %w", m.version, err), "nothing of that version was applied; it is tried again when the tenant is visited")
+			return tenancy.Unavailable(fmt.Errorf("migrating to version %d: %w", m.Version, err), "nothing of that version was applied; it is tried again when the tenant is visited")
 		}
 	}
 	return nil

@@ -16,6 +16,8 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // Isolation is how tenants are kept apart.
@@ -60,8 +62,8 @@ type Provider struct {
 
 	flight singleflight.Group
 	texts  texts
-	way    atomic.Int32 // the first of ways that may work
-	known  files        // nil means all there are
+	way    atomic.Int32    // the first of ways that may work
+	known  migrations.List // nil means all there are
 
 	mu      sync.Mutex
 	main    *sql.DB
@@ -131,7 +133,7 @@ func (p *Provider) schemaName() string {
 }
 
 // schema returns the quoted name of our schema with a dot behind it.
-func (p *Provider) schema() string { return ident(p.schemaName()) + "." }
+func (p *Provider) schema() string { return sqltext.Ident(p.schemaName()) + "." }
 
 // connect makes the pool of the DSN's database, once. It reaches nothing.
 func (p *Provider) connect() (*sql.DB, error) {
@@ -152,7 +154,7 @@ func (p *Provider) connect() (*sql.DB, error) {
 		limit = defaultMaxConns
 	}
 	limit = max(limit, 4)
-	p.texts.tables = p.files().tables()
+	p.texts.tables = p.files().Tables()
 	p.config, p.pooler, p.budget = config, newPooler(p.DSN), newBudget(limit)
 	p.main = sql.OpenDB(&connector{config: config, budget: p.budget, pooler: p.pooler})
 	if p.isolation() == Database {

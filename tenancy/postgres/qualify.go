@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // Statements name tables without a schema, on every engine. Here each name gets
@@ -65,7 +67,7 @@ func cutAtTables(sql string, tables map[string]bool) pieces {
 	c := cutter{tables: tables, from: []bool{false}}
 	start := 0
 	for at := 0; at < len(sql); {
-		n, kind := nextToken(sql[at:])
+		n, kind := sqltext.Next(sql[at:])
 		if c.next(sql[at:at+n], kind) {
 			c.out = append(c.out, sql[start:at])
 			start = at
@@ -86,16 +88,16 @@ type cutter struct {
 }
 
 // next takes one token and reports whether it names a table that needs a schema.
-func (c *cutter) next(token string, kind tokenKind) bool {
+func (c *cutter) next(token string, kind sqltext.Kind) bool {
 	top := len(c.from) - 1
 	switch kind {
-	case space:
+	case sqltext.Space:
 		return false
-	case literal:
+	case sqltext.Literal:
 		c.expect = false
-	case name:
-		return c.name(word(token))
-	case mark:
+	case sqltext.Name:
+		return c.name(sqltext.Word(token))
+	case sqltext.Mark:
 		switch token {
 		case "(":
 			c.from = append(c.from, false) // c.expect stays: FROM (a JOIN b ...)
@@ -146,8 +148,8 @@ func (*Provider) Rebind(sql string) string {
 	var b strings.Builder
 	n := 0
 	for at := 0; at < len(sql); {
-		size, kind := nextToken(sql[at:])
-		if token := sql[at : at+size]; kind == mark && token == "?" {
+		size, kind := sqltext.Next(sql[at:])
+		if token := sql[at : at+size]; kind == sqltext.Mark && token == "?" {
 			n++
 			b.WriteByte('$')
 			b.WriteString(strconv.Itoa(n))

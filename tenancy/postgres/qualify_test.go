@@ -3,6 +3,8 @@ package postgres
 import (
 	"strings"
 	"testing"
+
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 )
 
 func TestQualify(t *testing.T) {
@@ -31,7 +33,7 @@ func TestQualify(t *testing.T) {
 		{"not closed", `SELECT 1 FROM users WHERE a = 'open FROM roles`, `SELECT 1 FROM S.users WHERE a = 'open FROM roles`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := (&texts{tables: schemaTables()}).pieces(c.sql).in("S."); got != c.want {
+			if got := (&texts{tables: migrations.All().Tables()}).pieces(c.sql).in("S."); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -52,7 +54,7 @@ func TestRebind(t *testing.T) {
 func FuzzCut(f *testing.F) {
 	f.Add(`SELECT "a" FROM users WHERE b = 'c' -- d`)
 	f.Fuzz(func(t *testing.T, sql string) {
-		if got := strings.Join(cutAtTables(sql, schemaTables()), ""); got != sql {
+		if got := strings.Join(cutAtTables(sql, migrations.All().Tables()), ""); got != sql {
 			t.Errorf("got %q of %q", got, sql)
 		}
 	})

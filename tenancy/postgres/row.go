@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
 // sharedName is the registry's name of the shared tables; no tenant has it.
@@ -63,7 +64,7 @@ func (p *Provider) makeShared(ctx context.Context) error {
 			return err
 		}
 		tables := layout{schema: p.schema(), bytewise: !bytewise, walled: true}
-		text := fmt.Sprintf("%s; UPDATE %s SET state = %s%s;\n", begin, p.list.table, quote(ready), l.condition())
+		text := fmt.Sprintf("%s; UPDATE %s SET state = %s%s;\n", begin, p.list.table, sqltext.Quote(ready), l.condition())
 		return commitScript(ctx, c, text+tables.scripts(p.files(), ""), 1)
 	})
 }
@@ -90,7 +91,7 @@ func (p *Provider) createRows(ctx context.Context, loc tenancy.Location, name st
 func (p *Provider) removeRows(tenant string) []tenancy.Stmt {
 	var list []tenancy.Stmt
 	for _, m := range p.files() {
-		for _, t := range m.tables {
+		for _, t := range m.Tables {
 			list = append(list, tenancy.Stmt{SQL: `DELETE FROM ` + t + ` WHERE tenant_id = $1`, Args: []any{tenant}, Rows: tenancy.AnyRows})
 		}
 	}

@@ -118,11 +118,7 @@ func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Data
 	if err != nil {
 		return nil, err
 	}
-	readers := p.Readers
-	if readers <= 0 {
-		readers = 3
-	}
-	db, err := openFile(path, readers+1)
+	db, err := openFile(path, p.readers()+1)
 	if err != nil {
 		return nil, err
 	}
@@ -147,6 +143,17 @@ func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
 	}
 	return nil
 }
+
+func (p *Provider) readers() int {
+	if p.Readers <= 0 {
+		return 3
+	}
+	return p.Readers
+}
+
+// Files implements tenancy.Filed: the file, its log and their index, and two more
+// for each connection beside the first.
+func (p *Provider) Files() int { return 3 + 2*p.readers() }
 
 // Rebind implements tenancy.Provider: SQLite's placeholders are "?".
 func (p *Provider) Rebind(sql string) string { return sql }
@@ -195,4 +202,7 @@ func syncPath(path string) error {
 }
 
 // Interface guards
-var _ tenancy.Provider = (*Provider)(nil)
+var (
+	_ tenancy.Provider = (*Provider)(nil)
+	_ tenancy.Filed    = (*Provider)(nil)
+)

@@ -1,0 +1,10 @@
+package tenancy
+
+import "time"
+
+// SetClock replaces the pool's clock.
+func (p *Pool) SetClock(now func() time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = now
+}
