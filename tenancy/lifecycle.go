@@ -169,6 +169,9 @@ func (l *Lifecycle) takeUp(inside context.Context, id string, may func(*Tenant) 
 		if t.State != StateFailed {
 			return stateConflict(t, StateProvisioning)
 		}
+		if t.ProvisioningStep != "" {
+			return errHalf(t.ProvisioningStep)
+		}
 		t.State, t.ProvisioningError = StateProvisioning, ""
 		return nil
 	}, j.stmts(inside)...)

@@ -15,12 +15,11 @@ type move struct {
 	from     *Tenant // as it was when the run began
 	to       Copy
 	progress func(Progress)
-	pulsed   time.Time
 	until    Time // end of the fence that was announced; 0 for none
 }
 
 func (l *Lifecycle) newMove(t *Tenant, j *journal, o MoveOptions) *move {
-	return &move{life: l, j: j, from: t, to: j.copy(), progress: o.Progress, pulsed: time.Now()}
+	return &move{life: l, j: j, from: t, to: j.copy(), progress: o.Progress}
 }
 
 // Bounds of the passes in which a move catches up.
@@ -129,19 +128,7 @@ func (m *move) pulse(ctx context.Context) error {
 	if !ok || t.DataKey != m.from.DataKey || movable(t) != nil || t.Placement != m.from.Placement || t.Database != m.from.Database {
 		return errMoveEnded
 	}
-	if time.Since(m.pulsed) < pulseEvery {
-		return nil
-	}
-	m.pulsed = time.Now()
-	inside, leave, err := l.Directory.EnterControlPlane(ctx)
-	if err != nil {
-		return nil // the copying goes on without it
-	}
-	defer leave()
-	if err := m.j.commit(inside); errors.Is(err, ErrStale) {
-		return errMoveEnded
-	}
-	return nil
+	return m.j.pulse(l.Directory)(ctx)
 }
 
 // raise announces the fence and waits until it stands and the batches that were

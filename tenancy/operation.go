@@ -37,6 +37,7 @@ const (
 	OperationProvision   OperationKind = "provision"
 	OperationDeprovision OperationKind = "deprovision"
 	OperationMove        OperationKind = "move"
+	OperationImport      OperationKind = "import"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"

@@ -43,21 +43,25 @@ func rawTables() []rawTable {
 	layout := migrations.Layout()
 	tables := make([]rawTable, len(layout))
 	for i, l := range layout {
-		t := rawTable{Table: l}
-		names := make([]string, len(l.Columns))
-		for j, c := range l.Columns {
-			names[j] = `"` + c.Name + `"`
-			if c == l.Key {
-				t.key = j
-			}
-		}
-		t.columns = strings.Join(names, ", ")
-		if l.Name == "counters" {
-			t.more = ` AND id <> '` + fenceCounter + `'`
-		}
-		tables[i] = t
+		tables[i] = rawTable{Table: l}.arranged()
 	}
 	return tables
+}
+
+// arranged returns the table with the parts of its statements.
+func (t rawTable) arranged() rawTable {
+	names := make([]string, len(t.Columns))
+	for i, c := range t.Columns {
+		names[i] = `"` + c.Name + `"`
+		if c == t.Key {
+			t.key = i
+		}
+	}
+	t.columns = strings.Join(names, ", ")
+	if t.Name == "counters" {
+		t.more = ` AND id <> '` + fenceCounter + `'`
+	}
+	return t
 }
 
 // keyOf is what the row is told apart by, as a string or int64.

@@ -98,3 +98,44 @@ func copiedRows(t *testing.T, h *house) {
 		t.Errorf("the other tenant has %v, had %v", after, widgets)
 	}
 }
+
+// snapshots: where the databases can be read at a moment, what is written after it
+// does not show, another tenant's rows do not either, and writers do not wait.
+func snapshots(t *testing.T, h *house) {
+	h.fill(t, h.acme, 2)
+	h.fill(t, h.widgets, 3)
+	opened, err := h.provider.Open(t.Context(), h.acme.Location())
+	must(t, err)
+	defer func() { must(t, opened.Close()) }()
+	db, ok := opened.(tenancy.SnapshotDatabase)
+	if !ok {
+		return // an optional ability
+	}
+	count := func(q tenancy.Querier) (n int) {
+		t.Helper()
+		rows, err := q.QueryContext(t.Context(), h.provider.Rebind(`SELECT id FROM users WHERE tenant_id = ? ORDER BY id`), "acme")
+		must(t, err)
+		defer rows.Close()
+		for rows.Next() {
+			n++
+		}
+		must(t, rows.Err())
+		return n
+	}
+	for range 2 { // the connection comes back whole
+		moment, err := db.Snapshot(t.Context())
+		must(t, err)
+		before := count(db)
+		_, err = db.Batch(t.Context(), []tenancy.Stmt{{
+			SQL: h.provider.Rebind(`INSERT INTO users (tenant_id, id) VALUES (?, ?)`), Args: []any{"acme", fmt.Sprint("new", before)}, Rows: 1,
+		}})
+		must(t, err)
+		if got := count(moment); got != before {
+			t.Errorf("the snapshot shows %d users, there were %d", got, before)
+		}
+		must(t, moment.Close())
+		if got := count(db); got != before+1 {
+			t.Errorf("%d users after the snapshot, want %d", got, before+1)
+		}
+	}
+}

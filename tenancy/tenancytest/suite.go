@@ -53,6 +53,7 @@ var cases = []struct {
 	{"Budget", budget},
 	{"ManyOpen", manyOpen},
 	{"CopiedRows", copiedRows},
+	{"Snapshots", snapshots},
 }
 
 // house is a pool over one provider with two tenants, whose rows get equal ids,
