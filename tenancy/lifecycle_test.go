@@ -50,7 +50,9 @@ var admin = tenancy.ControlPlaneConfig{
 
 func newWorld(t *testing.T, dir, master string) *world {
 	t.Helper()
-	return newWorldOf(t, dir, master, map[string]tenancy.Provider{"": &sqlite.Provider{Dir: dir}})
+	return newWorldOf(t, dir, master, map[string]tenancy.Provider{
+		"": &sqlite.Provider{Dir: dir}, "other": &sqlite.Provider{Dir: dir + "-other"}, "third": &sqlite.Provider{Dir: dir + "-third"},
+	})
 }
 
 // newWorldOf opens a directory. master may be several secrets, a line each.

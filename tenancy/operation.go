@@ -37,6 +37,8 @@ const (
 	OperationProvision   OperationKind = "provision"
 	OperationDeprovision OperationKind = "deprovision"
 	OperationUpgrade     OperationKind = "upgrade"
+	OperationMove        OperationKind = "move"
+	OperationImport      OperationKind = "import"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
@@ -46,6 +48,7 @@ const (
 // OperationParams are the parameters of all kinds.
 type OperationParams struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // a new tenant's own
+	Move     *MoveParams                `json:"move,omitempty"`
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -334,8 +337,15 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 		return &began, nil
 	case op.Kind == OperationUpgrade:
 		return l.upgradeAgain(ctx, inside, t, op)
+	case op.Kind == OperationMove && op.Params.Move != nil:
+		o := MoveOptions{Placement: op.Params.Move.Placement, DropOld: op.Params.Move.DropOld}
+		began, err := l.StartMove(WithActor(ctx, op.InitiatedBy), t.ID, o)
+		if err == nil && began == nil {
+			err = Errorf(http.StatusConflict, "operation_conflict", "The tenant is in placement '%s' already", o.Placement)
+		}
+		return began, err
 	case op.Kind != OperationDeprovision:
-		return nil, Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q cannot be retried", op.Kind)
+		return nil, Errorf(http.StatusConflict, "operation_conflict", "Operations of kind %q cannot be retried", op.Kind)
 	default:
 		op.Status, op.Error = OperationRunning, ""
 		go func() { _ = l.Delete(context.WithoutCancel(ctx), op.Subject) }()

@@ -46,6 +46,7 @@ type Pool struct {
 	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
+	outlook  outlook
 }
 
 // PoolConfig is what a [Pool] is made of.
@@ -248,7 +249,9 @@ func unconfigured(placement string) error {
 
 // entryKey tells a tenant from an earlier one of the same id, and one placement
 // from another.
-func entryKey(t *Tenant) string { return t.ID + "\x00" + t.Placement + "\x00" + t.DataKey }
+func entryKey(t *Tenant) string {
+	return t.ID + "\x00" + t.Placement + "\x00" + t.Database + "\x00" + t.DataKey
+}
 
 // Forget closes the tenant's database once nobody is inside any more, and waits
 // for it. New visitors open it anew. Deleting and moving a tenant begin so.

@@ -66,6 +66,21 @@ type Database interface {
 	Close() error
 }
 
+// SnapshotDatabase is the optional ability of a [Database] to be read as it was
+// at one moment, while others write.
+type SnapshotDatabase interface {
+	Database
+
+	// Snapshot returns the moment of the call. The caller closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is a database at one moment. It is used by one goroutine at a time.
+type Snapshot interface {
+	Querier
+	Close() error
+}
+
 // Querier is the reading half of a database connection.
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (Rows, error)

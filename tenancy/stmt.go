@@ -249,7 +249,7 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	for _, c := range changes {
 		stmts = append(stmts, c.statements(ctx)...)
 	}
-	if _, err := s.entry.db.Batch(ctx, stmts); err != nil {
+	if _, err := s.batch(ctx, stmts); err != nil {
 		return err
 	}
 	if settled {
@@ -277,7 +277,7 @@ func CommitCount(ctx context.Context, stmt Stmt) (int64, error) {
 	if stmt.change != nil || stmt.settled || stmt.ends {
 		return 0, fmt.Errorf("a statement with consequences needs Commit: %s", stmt.SQL)
 	}
-	n, err := s.entry.db.Batch(ctx, []Stmt{stmt})
+	n, err := s.batch(ctx, []Stmt{stmt})
 	if err != nil {
 		return 0, err
 	}

@@ -40,6 +40,7 @@ func bodies(tenant string) map[string]any {
 		"DELETE /users/{id}/roles":                                   map[string]any{"roles": []string{only("rol_", tenant)}},
 		"POST /tenants/{id}/operations":                              map[string]any{"kind": "sync"},
 		"POST /tenants/{id}/suspend":                                 map[string]any{"reason": "x"},
+		"POST /tenants/{id}/move":                                    map[string]any{"provider": "elsewhere"},
 		"POST /users/{id}/permissions":                               api,
 		"DELETE /users/{id}/permissions":                             api,
 		"POST /organizations/{id}/members":                           map[string]any{"members": []string{only("auth0|", tenant)}},
