@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -134,7 +133,11 @@ func Secret(ctx context.Context, purpose string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := s.entry.vault
+	return s.entry.vault.derive(purpose)
+}
+
+// derive is [Secret] of the vault.
+func (v *vault) derive(purpose string) ([]byte, error) {
 	if b, ok := v.derived.Load(purpose); ok {
 		return b.([]byte), nil
 	}
@@ -150,13 +153,11 @@ func Secret(ctx context.Context, purpose string) ([]byte, error) {
 // of the entered tenant. Generated secrets hold 256 random bits, so a slow hash
 // would protect nothing and cap logins of machines at a few per second.
 func HashSecret(ctx context.Context, secret string) (string, error) {
-	key, err := Secret(ctx, "client secrets")
+	s, err := spaceOf(ctx)
 	if err != nil {
 		return "", err
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(secret))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+	return s.entry.vault.hashSecret(secret)
 }
 
 // sealed is the GORM serializer of fields tagged serializer:sealed. The place a
