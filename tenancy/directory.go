@@ -198,7 +198,9 @@ func (d *Directory) refresh(ctx context.Context) error {
 	}
 	d.mu.Lock()
 	var fenced []*Tenant
+	before := make(map[string]*Tenant, len(fresh))
 	for id, t := range fresh {
+		before[id] = d.byID[id]
 		if fenceChanged(d.byID[id], t) {
 			fenced = append(fenced, t)
 		}
@@ -206,6 +208,9 @@ func (d *Directory) refresh(ctx context.Context) error {
 	}
 	d.head = changes[len(changes)-1].Revision
 	d.mu.Unlock()
+	for id, t := range fresh {
+		d.pool.succeed(before[id], t)
+	}
 	d.tell(fenced)
 	return nil
 }
@@ -248,10 +253,12 @@ func (d *Directory) load(inside context.Context) error {
 			fenced = append(fenced, &list[i])
 		}
 		d.put(list[i].ID, &list[i])
-		d.pool.succeed(old[list[i].ID], &list[i])
 	}
 	d.head = head
 	d.mu.Unlock()
+	for i := range list {
+		d.pool.succeed(old[list[i].ID], &list[i])
+	}
 	d.tell(fenced)
 	return nil
 }
@@ -266,7 +273,6 @@ func (d *Directory) tell(list []*Tenant) {
 // put replaces what is known of a tenant; d.mu is held.
 func (d *Directory) put(id string, t *Tenant) {
 	if old := d.byID[id]; old != nil {
-		d.pool.succeed(old, t)
 		delete(d.byOrganization, old.OrganizationID)
 		delete(d.byID, id)
 	}

@@ -108,7 +108,7 @@ func (p *Pool) learnOf(t *Tenant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, e := range p.entries {
-		if e.tenant.ID == t.ID && e.tenant.DataKey == t.DataKey {
+		if e.tenant.ID == t.ID && e.tenant.CreatedAt == t.CreatedAt {
 			e.learn(t)
 		}
 	}
@@ -120,7 +120,7 @@ func (p *Pool) learnOf(t *Tenant) {
 func (p *Pool) opened(e *entry) {
 	e.learn(e.tenant)
 	if current := p.outlook.current.Load(); current != nil {
-		if t, ok := (*current)(e.tenant.ID); ok && t.DataKey == e.tenant.DataKey {
+		if t, ok := (*current)(e.tenant.ID); ok && t.CreatedAt == e.tenant.CreatedAt {
 			e.learn(t)
 		}
 	}

@@ -205,6 +205,9 @@ func (l *Lifecycle) resume(ctx context.Context, t *Tenant) error {
 		return err
 	}
 	defer leave()
+	if t.ProvisioningStep != "" {
+		return l.endedImport(inside, t)
+	}
 	j, err := pick(inside, OperationProvision, t.ID)
 	if err != nil {
 		return err

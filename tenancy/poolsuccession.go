@@ -54,6 +54,19 @@ func (p *Pool) succeed(old, next *Tenant) {
 	}
 	s.left = append(s.left, e)
 	p.discard(e, errors.New("the tenant's data key is being replaced; try again"))
+	go p.coherent(e, next)
+}
+
+// coherent has the tenant's database as it is opened now forget what it remembers
+// once nobody is inside of it as it was opened before: they may have changed it.
+func (p *Pool) coherent(before *entry, t *Tenant) {
+	<-before.done
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e, ok := p.entries[entryKey(p.newest(t))]; ok {
+		e.cache.forget()
+		e.cache.endings.Add(1)
+	}
 }
 
 func (p *Pool) sameKeys(a, b *Tenant) bool {

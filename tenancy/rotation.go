@@ -166,6 +166,9 @@ func (l *Lifecycle) changeBundle(ctx context.Context, id string, change func(*bu
 		if t.State != StateActive && t.State != StateSuspended {
 			return Errorf(http.StatusConflict, "tenant_conflict", "Tenant '%s' is %s; its data key can be replaced while it is active or suspended", id, t.State)
 		}
+		if _, moving := t.incoming(); moving {
+			return Errorf(http.StatusConflict, "tenant_conflict", "Tenant '%s' is being moved; replace its data key afterwards", id)
+		}
 		b, err := l.Master.openBundle(id, t.DataKey)
 		if err != nil {
 			return err
