@@ -3,10 +3,13 @@ package caddymodule
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -205,6 +208,43 @@ func TestSecretCommands(t *testing.T) {
 	if r := s.get("acme.auth.example.com", "/.well-known/jwks.json"); r.status != http.StatusOK {
 		t.Errorf("afterwards: %d", r.status)
 	}
+}
+
+// TestDataCommands backs a tenant up and restores it, exports and imports it, moves
+// it, and upgrades what there is.
+func TestDataCommands(t *testing.T) {
+	s := newServer(t)
+	s.admin = fmt.Sprintf("localhost:%d", freePort(t))
+	s.options = fmt.Sprintf("database other sqlite %q", filepath.Join(s.dir, "other"))
+	s.start()
+	s.run("tenants", "create", "acme", "--placement", "other").holds(t, "placement other")
+	file, lines := filepath.Join(s.dir, "acme.backup"), filepath.Join(s.dir, "acme.jsonl")
+	s.run("backup", "acme", file).holds(t, "rows of tenant acme")
+	s.run("backup", "acme", file).fails(t, exitFailed, "There is a file")
+	s.run("backup", "ghost", file+"2").fails(t, exitFailed, "not found")
+	s.run("export", "acme", lines).holds(t, "rows of tenant acme")
+	s.run("export", "acme", lines).fails(t, exitFailed, "There is a file")
+	s.run("export", "acme", lines+"2", "--secrets").fails(t, exitFailed)
+	if _, err := os.Stat(lines + "2"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an export that failed left a file: %v", err)
+	}
+	s.run("restore", file).fails(t, exitFailed)
+	s.run("tenants", "delete", "acme", "--yes").holds(t)
+	s.run("restore", lines).fails(t, exitFailed)
+	s.run("restore", file).holds(t, "Tenant acme is active in placement other")
+	s.run("tenants", "delete", "acme", "--yes").holds(t)
+	s.run("import", lines, "--placement", "sqlite").holds(t, "Tenant acme is active in placement sqlite")
+	s.run("move", "acme", "mars").fails(t, exitFailed, "unknown placement 'mars'")
+	if x := s.run("move", "acme", "other", "--drop-old").holds(t, "Tenant acme is in placement other"); !strings.Contains(x.err, "copy") {
+		t.Errorf("no progress: %s", x.err)
+	}
+	if r := s.get("acme.auth.example.com", discovery); r.status != http.StatusOK {
+		t.Errorf("after all that: %d", r.status)
+	}
+	s.run("migrate", "status").holds(t, "databases done", "other")
+	s.run("migrate", "run").holds(t, "0 failed")
+	s.run("migrate", "run", "acme").holds(t, "0 failed")
+	s.run("migrate", "run", "ghost").fails(t, exitFailed, "not found")
 }
 
 // TestSyncCommand waits for changes, and says where they are.

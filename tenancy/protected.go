@@ -14,13 +14,13 @@ type protection int
 const (
 	sealedColumn protection = iota + 1 // sealed with the data key; opened for an export, sealed anew by an import
 	hashedColumn                       // a hash that holds anywhere
-	keyedColumn                        // a hash under the data key, or what goes with one; of no use elsewhere
+	keyedColumn                        // a hash under the data key, of no use elsewhere
 )
 
 // protected are the columns that hold hashes, keys and secrets, by table. That
 // none is missing is held by a test over the model.
 var protected = map[string]map[string]protection{
-	"clients":      {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": keyedColumn},
+	"clients":      {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn},
 	"connections":  {"secrets": sealedColumn},
 	"signing_keys": {"private": sealedColumn},
 	"passwords":    {"hash": hashedColumn},
