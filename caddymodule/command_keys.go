@@ -103,7 +103,7 @@ func (v *masterList) table(w io.Writer) {
 	if v.Rewrapped > 0 {
 		_, _ = fmt.Fprintf(w, "%d data keys were sealed anew.\n", v.Rewrapped)
 	}
-	row(w, "KEY", "SECRET", "TENANTS", "")
+	row(w, "KEY", "SECRET", "TENANTS", "NOTE")
 	for _, k := range v.Keys {
 		place, note := fmt.Sprintf("number %d", k.Position), ""
 		switch {
