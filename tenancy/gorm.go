@@ -38,7 +38,8 @@ func newEngine(p Provider) (*engine, error) {
 	if err := db.Use(scoping{}); err != nil {
 		return nil, err
 	}
-	return &engine{provider: p, gorm: db}, nil
+	only, ok := p.(Exclusive)
+	return &engine{provider: p, exclusive: ok && only.Exclusive(), gorm: db}, nil
 }
 
 // router is the connection pool of every GORM statement: it hands a query to

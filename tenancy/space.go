@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gorm.io/gorm"
 )
@@ -37,10 +38,11 @@ func Current(ctx context.Context) (*Tenant, error) {
 // engine is one kind of database: the GORM handle shared by all databases of a
 // provider, whose connections are routed by context.
 type engine struct {
-	provider Provider
-	gorm     *gorm.DB
-	bound    sync.Map // statement text -> text in the engine's placeholder form
-	bounds   atomic.Int64
+	provider  Provider
+	exclusive bool // nobody else writes its databases
+	gorm      *gorm.DB
+	bound     sync.Map // statement text -> text in the engine's placeholder form
+	bounds    atomic.Int64
 }
 
 func (e *engine) rebind(sql string) string {
@@ -62,6 +64,10 @@ type cache struct {
 	size       atomic.Int64
 
 	endings atomic.Uint64 // see [Endings]
+
+	// Where other nodes write too, see cache.trust.
+	checked atomic.Int64 // when they were last heard of, in unix nanoseconds
+	seen    atomic.Int64 // how many changes there had been
 }
 
 type cacheKey struct{ kind, id string }
@@ -80,7 +86,8 @@ func (c *cache) forget() {
 // Cached returns what load gives for (kind, id) in the entered tenant, from
 // memory while the tenant's configuration is unchanged. Errors are not
 // remembered, except that a load returning [ErrNotFound] is. The value is
-// shared: callers must not change it.
+// shared: callers must not change it. What another node changed is noticed within
+// a second.
 //
 // load runs with the context given. It may run more than once at a time.
 func Cached[T any](ctx context.Context, kind, id string, load func(context.Context) (T, error)) (T, error) {
@@ -90,6 +97,11 @@ func Cached[T any](ctx context.Context, kind, id string, load func(context.Conte
 		return zero, err
 	}
 	c := &s.entry.cache
+	if !s.entry.engine.exclusive {
+		if err := c.trust(ctx, time.Now()); err != nil {
+			return zero, err
+		}
+	}
 	key := cacheKey{kind, id}
 	generation := c.generation.Load()
 	if v, ok := c.values.Load(key); ok && v.(cacheValue).generation == generation {

@@ -249,6 +249,9 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	for _, c := range changes {
 		stmts = append(stmts, c.statements(ctx)...)
 	}
+	if settled && !s.entry.engine.exclusive {
+		stmts = append(stmts, settle(ctx))
+	}
 	if _, err := s.batch(ctx, stmts); err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
 	_ "github.com/gatehouse-id/gatehouse"
+	"github.com/gatehouse-id/gatehouse/tenancy/d1/d1test"
 	"github.com/gatehouse-id/gatehouse/tenancy/postgres/postgrestest"
 )
 
@@ -127,6 +128,7 @@ func newGateway() (*gateway, error) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	postgrestest.Stop()
+	d1test.Stop()
 	if shared.g != nil {
 		if secret := shared.g.logged(adminPassword, managerSecret, password, "eyJ"); secret != "" {
 			fmt.Fprintf(os.Stderr, "FAIL: the log of the tests holds %q\n", secret)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -61,3 +62,5 @@ func unavailable(t *testing.T, what string, err error, hint string) {
 		t.Errorf("%s: got %v, want unavailable with %q", what, err, hint)
 	}
 }
+
+func contains(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }

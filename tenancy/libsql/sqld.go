@@ -3,6 +3,7 @@ package libsql
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -68,7 +69,11 @@ func (s *sqld) Connect(_ context.Context, name string) (remote.Conn, error) {
 	c := &conn{client: s.client, missing: s.missing, token: func(context.Context, string) (string, error) { return s.token, nil }}
 	host := strings.Replace(s.data.Host, "*", full, 1)
 	c.url = s.data.Scheme + "://" + host
-	if host == s.data.Host {
+	switch {
+	case host != s.data.Host:
+	case net.ParseIP(s.data.Hostname()) != nil: // has no labels
+		c.host = full + ".localhost"
+	default:
 		c.host = full + "." + host
 	}
 	return c, nil

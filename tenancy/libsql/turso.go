@@ -26,7 +26,9 @@ type turso struct {
 const (
 	tokenTime  = 24 * time.Hour
 	tokenText  = "1d"
-	tokenSpare = 4 * time.Hour // how long before its end a token is replaced
+	tokenSpare = 4 * time.Hour   // how long before its end a token is replaced
+	tokenPause = time.Minute     // between two attempts to replace it
+	mintTime   = 5 * time.Second // that one may take
 )
 
 // tursoDatabase is what the platform says of a database.
@@ -154,40 +156,44 @@ type tokens struct {
 	turso    *turso
 	database string
 
-	mu    sync.Mutex
-	last  string
-	until time.Time // when it is replaced
+	mu     sync.Mutex
+	last   string
+	minted time.Time
+	renew  time.Time // when it is replaced, if it can be
 }
 
 // get returns a token that is good for a while and is not the refused one. All
-// who need a new one wait for the same.
+// who need a new one wait for the same. Where none is to be had, a token that is
+// still good is used on, and one that was just minted is not replaced again.
 func (k *tokens) get(ctx context.Context, refused string) (string, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.last != "" && k.last != refused && k.turso.now().Before(k.until) {
+	now := k.turso.now()
+	usable := k.last != "" && (k.last != refused || now.Before(k.minted.Add(tokenPause))) && now.Before(k.minted.Add(tokenTime))
+	if usable && now.Before(k.renew) {
 		return k.last, nil
 	}
 	minted, err := k.mint(ctx)
-	if err == nil {
-		k.last, k.until = minted, k.turso.now().Add(tokenTime-tokenSpare)
-		return minted, nil
+	switch {
+	case err == nil:
+		k.last, k.minted, k.renew = minted, now, now.Add(tokenTime-tokenSpare)
+	case usable:
+		k.renew = now.Add(tokenPause) // until then nobody waits for the platform
+	default:
+		return "", err
 	}
-	if k.last != "" && k.last != refused && k.turso.now().Before(k.until.Add(tokenSpare)) {
-		return k.last, nil // it is still good: the platform has time until its end
-	}
-	return "", err
+	return k.last, nil
 }
 
 func (k *tokens) mint(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, mintTime)
+	defer cancel()
 	a, err := again(ctx, func() (*answer, error) {
 		return k.turso.ask(ctx, http.MethodPost, "/"+k.database+"/auth/tokens?expiration="+tokenText+"&authorization=full-access", nil)
 	})
 	switch {
-	case err != nil && ctx.Err() == nil:
-		// Nothing was sent to the database itself, whatever became of this.
-		return "", tenancy.Unavailable(fmt.Errorf("minting a token: %w", err), "see whether the platform API can be reached")
-	case err != nil:
-		return "", err
+	case err != nil: // nothing was sent to the database itself, whatever became of this
+		return "", tenancy.Unavailable(fmt.Errorf("minting a token: %v", err), "see whether the platform API can be reached")
 	case a.status == http.StatusNotFound:
 		return "", fmt.Errorf("%w: %s", remote.ErrMissing, a.text())
 	case a.status != http.StatusOK:

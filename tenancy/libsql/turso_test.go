@@ -159,6 +159,11 @@ func TestTokens(t *testing.T) {
 	later(2 * time.Hour)
 	p.set(func() { p.fault = func(*http.Request) int { return http.StatusServiceUnavailable } })
 	must(t, read())
+	asked := p.count("POST auth/tokens")
+	must(t, read())
+	if n := p.count("POST auth/tokens"); n != asked {
+		t.Errorf("a platform that does not answer was asked again at once")
+	}
 	later(4 * time.Hour)
 	unavailable(t, "with a token that has ended and no platform", read(), "overloaded")
 	p.set(func() { p.fault, before = nil, p.calls["POST auth/tokens"] })
@@ -168,7 +173,13 @@ func TestTokens(t *testing.T) {
 	p.set(func() { p.forged = func(c map[string]any) { c["exp"] = 1 } })
 	later(21 * time.Hour)
 	unavailable(t, "with a token that is refused", read(), "does not take the token")
+	asked = p.count("POST auth/tokens")
+	unavailable(t, "with the same token", read(), "does not take the token")
+	if n := p.count("POST auth/tokens"); n != asked {
+		t.Errorf("%d more tokens were minted at once", n-asked)
+	}
 	p.set(func() { p.forged = nil })
+	later(2 * time.Minute)
 	must(t, read())
 }
 

@@ -43,6 +43,10 @@ var processWide = sync.OnceFunc(func() {
 	sqlite.StrictPragmas(true)
 })
 
+// Exclusive implements tenancy.Exclusive: SQLite lets one process at a time keep
+// what it knows of a file in memory, and the data directory is locked for it.
+func (p *Provider) Exclusive() bool { return true }
+
 // path returns the file of a location. The name was made by us; it is checked
 // again because it ends up in a path.
 func (p *Provider) path(loc tenancy.Location) (string, error) {
@@ -208,6 +212,7 @@ func syncPath(path string) error {
 
 // Interface guards
 var (
-	_ tenancy.Provider = (*Provider)(nil)
-	_ tenancy.Filed    = (*Provider)(nil)
+	_ tenancy.Provider  = (*Provider)(nil)
+	_ tenancy.Filed     = (*Provider)(nil)
+	_ tenancy.Exclusive = (*Provider)(nil)
 )

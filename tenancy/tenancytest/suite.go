@@ -49,6 +49,7 @@ var cases = []struct {
 	{"CancelledMidway", cancelledMidway},
 	{"ChangeLog", changeLog},
 	{"CacheForgets", cacheForgets},
+	{"OtherNode", otherNode},
 	{"Sealed", sealedValues},
 	{"MissingIsNotMade", missingIsNotMade},
 	{"CreateTwice", createTwice},
@@ -90,7 +91,10 @@ const controlPlane = "control_plane"
 
 func (h *house) newPool(t *testing.T, limit int) *tenancy.Pool {
 	t.Helper()
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": h.provider}, Master: h.ring, Limit: limit})
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{
+		Placements: map[string]tenancy.Provider{"": h.provider}, Master: h.ring, Limit: limit,
+		Patience: time.Minute, // how fast a provider is, is no question of whether it is right
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -288,3 +288,53 @@ func cacheForgets(t *testing.T, h *house) {
 		t.Error(got)
 	}
 }
+
+// shared hides that a provider may be exclusive: for the test two nodes, each
+// with a pool of its own, are over its databases.
+type shared struct{ tenancy.Provider }
+
+// otherNode: what one node changes the other notices within a second or so, also
+// that a client is there now, and of the right tenant.
+func otherNode(t *testing.T, h *house) {
+	nodes := *h
+	nodes.provider = shared{h.provider}
+	var inside, elsewhere [2]context.Context // acme and widgets, on each node
+	for n, ctxs := range []*[2]context.Context{&inside, &elsewhere} {
+		pool := nodes.newPool(t, 4)
+		for i, x := range []*tenancy.Tenant{h.acme, h.widgets} {
+			ctx, leave, err := pool.Enter(t.Context(), x)
+			if err != nil {
+				t.Fatalf("node %d: %v", n, err)
+			}
+			t.Cleanup(leave)
+			ctxs[i] = ctx
+		}
+	}
+	name := func(ctx context.Context) string {
+		c, err := tenancy.CachedClient(ctx, "c")
+		if errors.Is(err, tenancy.ErrNotFound) {
+			return "none"
+		}
+		must(t, err)
+		return c.Name
+	}
+	becomes := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); name(elsewhere[0]) != want; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("the other node still sees %q instead of %q", name(elsewhere[0]), want)
+			}
+		}
+		if got := name(elsewhere[1]); got != "none" {
+			t.Errorf("widgets has acme's client %q", got)
+		}
+	}
+	becomes("none")
+	must(t, tenancy.Clients.Create(inside[0], client("c", "one")))
+	becomes("one")
+	_, err := tenancy.Clients.Update(inside[0], "c", func(c *tenancy.Client) error { c.Name = "two"; return nil })
+	must(t, err)
+	becomes("two")
+	must(t, tenancy.Clients.Delete(inside[0], "c"))
+	becomes("none")
+}

@@ -68,6 +68,9 @@ func (*Provider) Dialector() gorm.Dialector { return tenantsqlite.Dialector() }
 // Rebind implements [tenancy.Provider].
 func (*Provider) Rebind(sql string) string { return sql }
 
+// Exclusive implements [tenancy.Exclusive]: nobody else reaches this memory.
+func (*Provider) Exclusive() bool { return true }
+
 // Create implements [tenancy.Provider].
 func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	p.mu.Lock()
@@ -232,6 +235,7 @@ func translate(err error) error {
 // Interface guards
 var (
 	_ tenancy.Provider           = (*Provider)(nil)
+	_ tenancy.Exclusive          = (*Provider)(nil)
 	_ tenancy.Database           = (*database)(nil)
 	_ caddymodule.DatabaseModule = (*Memory)(nil)
 	_ caddyfile.Unmarshaler      = (*Memory)(nil)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
 // reader is a connector and a connection of database/sql in one. Readers of rows
@@ -69,7 +72,11 @@ func (r *rows) Next(dest []driver.Value) error {
 	if r.next >= len(r.result.Rows) {
 		return io.EOF
 	}
-	for i, v := range r.result.Rows[r.next] {
+	row := r.result.Rows[r.next]
+	if len(row) != len(dest) {
+		return tenancy.Unavailable(fmt.Errorf("%w: a row of %d values for %d columns", ErrLost, len(row), len(dest)), hintServer)
+	}
+	for i, v := range row {
 		dest[i] = v
 	}
 	r.next++

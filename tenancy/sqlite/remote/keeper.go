@@ -23,8 +23,13 @@ type marker struct {
 	version int64
 }
 
-// errBare means that the database has no marker.
-var errBare = errors.New("the database has no table \"gatehouse\"")
+var (
+	// errBare means that the database has no marker.
+	errBare = errors.New("the database has no table \"gatehouse\"")
+
+	// errFilled means that it had none and has one now.
+	errFilled = errors.New("somebody else makes the database's tables at this moment")
+)
 
 func (k keeper) marker(ctx context.Context) (marker, error) {
 	results, err := readRetrying(ctx, k.conn, k.limits.ReadTime, Statement{SQL: `SELECT tenant, version FROM gatehouse`})
@@ -56,15 +61,18 @@ func (m marker) belongsTo(tenant string) error {
 // sqlite_, libsql_ and _cf_ is the service's own.
 func (k keeper) empty(ctx context.Context) error {
 	results, err := readRetrying(ctx, k.conn, k.limits.ReadTime, Statement{SQL: `SELECT name FROM sqlite_master
-		WHERE substr(name, 1, 7) NOT IN ('sqlite_', 'libsql_') AND substr(name, 1, 4) <> '_cf_' LIMIT 1`})
+		WHERE substr(name, 1, 7) NOT IN ('sqlite_', 'libsql_') AND substr(name, 1, 4) <> '_cf_' ORDER BY name <> 'gatehouse' LIMIT 1`})
 	if err != nil {
 		return err
 	}
-	if len(results[0].Rows) > 0 {
-		return tenancy.Unavailable(fmt.Errorf("it holds somebody else's tables, such as %v", results[0].Rows[0]...),
-			"give this installation another prefix, or remove that database; it was not changed")
+	switch {
+	case len(results[0].Rows) == 0:
+		return nil
+	case results[0].Rows[0][0] == "gatehouse":
+		return tenancy.Unavailable(errFilled, "try again")
 	}
-	return nil
+	return tenancy.Unavailable(fmt.Errorf("it holds somebody else's tables, such as %v", results[0].Rows[0]...),
+		"give this installation another prefix, or remove that database; it was not changed")
 }
 
 // found makes the database the tenant's, with the current schema: it may be
@@ -89,7 +97,7 @@ func (k keeper) found(ctx context.Context, tenant string) error {
 			return k.upgrade(ctx, m.version)
 		}
 		// Somebody else was faster, or the service has yet to hear of what it made.
-		again := says(err, "already exists") || errors.Is(err, tenancy.ErrStale) || errors.Is(err, ErrMissing) || errors.Is(err, ErrUnready)
+		again := says(err, "already exists") || errors.Is(err, errFilled) || errors.Is(err, tenancy.ErrStale) || errors.Is(err, ErrMissing) || errors.Is(err, ErrUnready)
 		if err == nil || !again || try == 3*tries || ctx.Err() != nil {
 			return err
 		}

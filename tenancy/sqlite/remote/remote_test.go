@@ -167,12 +167,16 @@ func TestFaults(t *testing.T) {
 // TestSlow: a server that does not answer holds its callers for so long only.
 func TestSlow(t *testing.T) {
 	s := slow{newFiles(t), make(chan struct{}, 1)}
-	db := opened(t, &remote.Provider{Server: s, Limits: remote.Limits{ReadTime: 50 * time.Millisecond, BatchTime: 50 * time.Millisecond}}, "acme")
+	must(t, (&remote.Provider{Server: s}).Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	p := &remote.Provider{Server: s, Limits: remote.Limits{ReadTime: time.Second, BatchTime: 50 * time.Millisecond}}
+	db, err := p.Open(t.Context(), tenancy.Location{Tenant: "acme"})
+	must(t, err)
+	defer db.Close()
 	s.stuck <- struct{}{}
-	if _, err := db.QueryContext(t.Context(), `SELECT 1`); !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "within 50ms") {
+	if _, err := db.QueryContext(t.Context(), `SELECT 1`); !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "within 1s") {
 		t.Errorf("read: %v", err)
 	}
-	_, err := db.Batch(t.Context(), []tenancy.Stmt{{SQL: `DELETE FROM roles`, Rows: tenancy.AnyRows}})
+	_, err = db.Batch(t.Context(), []tenancy.Stmt{{SQL: `DELETE FROM roles`, Rows: tenancy.AnyRows}})
 	if !errors.Is(err, tenancy.ErrUnavailable) || !strings.Contains(err.Error(), "not known") {
 		t.Errorf("batch: %v", err)
 	}
@@ -278,6 +282,27 @@ func TestTemplate(t *testing.T) {
 	}
 	_, err = f.open["copy"].Exec(`SELECT extra FROM clients`)
 	must(t, err)
+}
+
+// TestFilledMeanwhile: tables that another node makes between two looks at a
+// database are not taken for somebody else's.
+func TestFilledMeanwhile(t *testing.T) {
+	f := newFiles(t)
+	p := &remote.Provider{Server: f}
+	must(t, p.Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	stale := 0
+	f.fault = func(stmts []remote.Statement) (bool, error) {
+		if strings.Contains(stmts[0].SQL, "FROM gatehouse") && stale < 2 {
+			stale++
+			return false, &remote.SQLError{Message: "no such table: gatehouse"}
+		}
+		return true, nil
+	}
+	must(t, p.Create(t.Context(), tenancy.Location{Tenant: "acme"}))
+	stale = 0
+	if err := p.Drop(t.Context(), tenancy.Location{Tenant: "acme"}); !errors.Is(err, tenancy.ErrUnavailable) || f.open["acme"] == nil {
+		t.Errorf("dropped while its tables were made: %v", err)
+	}
 }
 
 // newer is the real migrations with a second version behind them.
