@@ -195,6 +195,7 @@ func openFile(path string, connections int, synchronous string) (*sql.DB, error)
 		"_pragma=busy_timeout(5000)",
 		"_pragma=synchronous(" + synchronous + ")",
 		"_pragma=foreign_keys(1)",
+		"_pragma=secure_delete(1)", // what is deleted is overwritten, see Scrub
 		"_txlock=immediate",
 		"_time_format=sqlite",
 		"_dqs=0",
