@@ -33,6 +33,11 @@ var (
 	logWritten       = describeState("log_entries_written_total", "Entries written to tenants' logs.")
 	logDropped       = describeState("log_entries_dropped_total", "Entries of tenants' logs that were lost, because too many waited or a database failed.")
 	logWaiting       = describeState("log_entries_waiting", "Entries that wait to be written to tenants' logs.")
+	upgradesRunning  = describeState("upgrade_running", "1 while tenants' databases are brought to the program's schema, else 0.")
+	upgradesLeft     = describeState("upgrade_tenants_left", "Tenants that the pass under way has yet to upgrade.")
+	upgradesFailing  = describeState("upgrade_tenants_failing", "Tenants whose database could not be upgraded and that wait for the next try.")
+	upgradesDone     = describeState("upgrades_total", "Times a tenant's database was found or brought up to date.")
+	upgradesFailed   = describeState("upgrade_failures_total", "Times a tenant's database could not be upgraded.")
 	sweepsFailed     = describeState("housekeeping_errors_total", "Times a tenant could not be swept.")
 )
 
@@ -41,7 +46,7 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
 		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
-		sweepsRemoved, sweepsDone, sweepsFailed, logWritten, logDropped, logWaiting,
+		sweepsRemoved, sweepsDone, sweepsFailed, upgradesRunning, upgradesLeft, upgradesFailing, upgradesDone, upgradesFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
 	}
@@ -84,6 +89,7 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(syncLag, float64(loop.Lag))
 	counter(syncVisits, loop.Visits)
 	counter(syncFailures, loop.Failures)
+	collectUpgrades(s.upgrader, gauge, counter)
 	entries := s.logBook.Stats()
 	counter(logWritten, entries.Written)
 	counter(logDropped, entries.Dropped)
@@ -94,6 +100,19 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	counter(sweepsDone, swept.Visits)
 	counter(sweepsFailed, swept.Errors)
+}
+
+func collectUpgrades(u *tenancy.Upgrader, gauge func(*prometheus.Desc, float64, ...string), counter func(*prometheus.Desc, int64, ...string)) {
+	status, counts := u.Status(), u.Stats()
+	running, left := 0.0, 0
+	if status.Running {
+		running, left = 1, status.Total-status.Done-status.Failed
+	}
+	gauge(upgradesRunning, running)
+	gauge(upgradesLeft, float64(left))
+	gauge(upgradesFailing, float64(len(status.Failures)))
+	counter(upgradesDone, counts.Upgraded)
+	counter(upgradesFailed, counts.Failed)
 }
 
 // newest returns the services of a started runtime, or nil.

@@ -22,6 +22,7 @@ type services struct {
 	sync       *tenantsync.Loop
 	tokens     *oauth.Server
 	keeper     *tenancy.Housekeeper
+	upgrader   *tenancy.Upgrader
 	logBook    *tenancy.LogBook
 	oauth      paths
 	login      paths
@@ -65,9 +66,10 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
 		ResourceServersOff: isFalse(c.Sync.ResourceServers), RolesOff: isFalse(c.Sync.Roles), Inherit: c.Inherit.choice(), Recorder: recorder,
 	})
+	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
@@ -87,7 +89,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Upgrades: s.upgrader.Status, Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -101,7 +103,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.keeper.Run, s.logBook.Run,
+		s.directory.Run, s.sync.Run, s.upgrader.Run, s.keeper.Run, s.logBook.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },

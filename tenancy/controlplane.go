@@ -37,6 +37,7 @@ func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) 
 		Row: Row{TenantID: c.ID, ID: c.ID}, Placement: c.Placement, State: StateActive,
 		FriendlyName: "Control plane", Audience: "urn:gatehouse:tenant:" + c.ID, OrganizationID: NewID("org_", 16),
 	}
+	cp.SchemaVersion = l.Pool.SchemaVersion(cp)
 	key, err := l.Pool.dataKeyOf(ctx, cp)
 	if errors.Is(err, ErrUnavailable) && l.firstStart(ctx, c.Placement) {
 		if err = l.notElsewhere(ctx, cp); err != nil {

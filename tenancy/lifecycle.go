@@ -22,6 +22,7 @@ type Lifecycle struct {
 	Sync      Snapshotter
 	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
 	Recorder  Recorder
+	Upgrader  *Upgrader // of operations of kind upgrade; nil for none
 
 	// Placement is where new tenants' databases go when none is named.
 	Placement string
@@ -126,6 +127,7 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *jour
 		OrganizationID: NewID("org_", 16), Audience: wish.Audience, Metadata: wish.Metadata, Inheritance: wish.Inheritance,
 		Sync: wish.Sync, Placement: wish.Placement, DataKey: l.Master.NewDataKey(wish.ID), Owner: owner, CreatedBy: wish.CreatedBy,
 	}
+	t.SchemaVersion = l.Pool.SchemaVersion(t)
 	// An organization of that name that is linked to no tenant would let its
 	// members in (contract C8.3).
 	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)
@@ -273,5 +275,5 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, l.resumeMoves(ctx))...)
+	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx))...)
 }

@@ -38,6 +38,7 @@ const (
 	OperationDeprovision OperationKind = "deprovision"
 	OperationMove        OperationKind = "move"
 	OperationImport      OperationKind = "import"
+	OperationUpgrade     OperationKind = "upgrade"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
@@ -338,8 +339,10 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 			err = Errorf(http.StatusConflict, "operation_conflict", "The tenant is in placement '%s' already", o.Placement)
 		}
 		return began, err
+	case op.Kind == OperationUpgrade:
+		return l.upgradeAgain(ctx, inside, t, op)
 	case op.Kind != OperationDeprovision:
-		return nil, Errorf(http.StatusConflict, "operation_conflict", "Operations of kind %q cannot be retried", op.Kind)
+		return nil, Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q cannot be retried", op.Kind)
 	default:
 		op.Status, op.Error = OperationRunning, ""
 		go func() { _ = l.Delete(context.WithoutCancel(ctx), op.Subject) }()

@@ -294,6 +294,13 @@ func (p *Pool) Create(ctx context.Context, t *Tenant) error {
 	return err
 }
 
+// forgive has the tenant's database tried again by the next visitor.
+func (p *Pool) forgive(t *Tenant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.failures, entryKey(t))
+}
+
 // Drop closes and removes the tenant's database with everything in it.
 func (p *Pool) Drop(ctx context.Context, t *Tenant) error {
 	if err := p.Forget(ctx, t); err != nil {

@@ -33,6 +33,10 @@ type Provider interface {
 	Drop(ctx context.Context, loc Location) error
 }
 
+// Versioned is the optional ability of a [Provider] to say to which version Open
+// brings the schema of a database, see [Upgrader].
+type Versioned interface{ SchemaVersion() int64 }
+
 // Location says which database is meant.
 type Location struct {
 	// Tenant is the id of the tenant the database belongs to. The provider

@@ -5,9 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unicode/utf8"
 )
 
 // Rows is the result of a query.
@@ -62,7 +65,18 @@ func (s *Stmt) check() error {
 	if s.err == nil && s.SQL == "" {
 		return errors.New("empty statement")
 	}
+	if s.err == nil && slices.ContainsFunc(s.Args, unstorable) {
+		return Errorf(http.StatusBadRequest, "invalid_body", "Text holds a character that cannot be stored")
+	}
 	return s.err
+}
+
+// unstorable reports whether an argument is text that some engine cannot keep:
+// PostgreSQL has no NUL and nothing that is not UTF-8. All engines refuse the
+// same, so that a tenant can move between them.
+func unstorable(arg any) bool {
+	text, ok := arg.(string)
+	return ok && (strings.IndexByte(text, 0) >= 0 || !utf8.ValidString(text))
 }
 
 // SQL builds a statement from text. The tenant is written as @tenant, which is
@@ -200,7 +214,8 @@ func (s *space) bind(text string, args []any) (string, []any, error) {
 }
 
 // Commit applies the statements to the entered tenant's database atomically, in
-// order, or not at all. Errors are those of [Database].
+// order, or not at all. Errors are those of [Database], and an [Error] 400 for
+// text that holds a NUL or is not UTF-8.
 //
 // On the control plane the changes its statements were marked with are written
 // to the change log in the same batch, each under a new revision; whoever

@@ -49,6 +49,14 @@ type Tenant struct {
 	ProvisioningError string `json:"provisioning_error"`
 	SuspendedAt       Time   `json:"suspended_at"`
 	SuspendedReason   string `json:"suspended_reason"`
+
+	// SchemaVersion is the version the tenant's database was at when it was last
+	// upgraded. It and what follows are written by the [Upgrader], without a
+	// trace in the change log or the revision: a [Directory] may know older ones.
+	SchemaVersion   int64  `json:"schema_version"`
+	UpgradeAttempts int64  `json:"-"` // failed in a row
+	UpgradeError    string `json:"-"`
+	UpgradeAt       Time   `json:"-"` // when it is tried again
 }
 
 // Tenants is the registry. It is used inside the control plane only; elsewhere

@@ -33,6 +33,8 @@ type gateway struct {
 	plain bool // reached by HTTP
 	dir   string
 	http  *http.Client
+
+	binary string // run instead of the program, where it is given
 }
 
 const (

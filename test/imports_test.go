@@ -37,6 +37,15 @@ var layers = map[string]struct {
 		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
 	},
+	"tenancy/sqlite/remote": {
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/sqlite"},
+		"it is what providers of remote databases have in common, whichever these are",
+	},
+	"tenancy/libsql": {
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/sqlite", "tenancy/sqlite/remote"},
+		"a provider is one of several: beside what all SQLite has in common, nothing but the domain may be needed to write one",
+	},
+	"tenancy/libsql/sqldtest":       {[]string{}, "it starts a server for tests, whoever's they are"},
 	"tenancy/postgres/postgrestest": {[]string{}, "it starts a server for tests, whoever's they are"},
 	"tenancy/tenancytest": {
 		[]string{"tenancy", "tenancy/sqlite", "tenancy/migrations", "tenancy/sqltext"},
@@ -73,8 +82,8 @@ var foreign = []struct {
 		"everything else is a plain Go library, built and tested in seconds",
 	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
-	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
-	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
+	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/libsql", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
+	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
 }
 
 // goPackage is what `go list -json` says of a package.

@@ -98,7 +98,11 @@ func launch(t testing.TB, g gateway, caddyfile string) *process {
 		t.Fatal(err)
 	}
 	p := &process{gateway: &g, output: new(lockedBuffer), done: make(chan struct{})}
-	p.cmd = exec.Command(program(t), "run", "--adapter", "caddyfile", "--config", path)
+	binary := g.binary
+	if binary == "" {
+		binary = program(t)
+	}
+	p.cmd = exec.Command(binary, "run", "--adapter", "caddyfile", "--config", path)
 	p.cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {

@@ -32,6 +32,10 @@ type Config struct {
 	// caller is let in. Nil answers 501.
 	SyncStatus http.Handler
 
+	// Upgrades returns how far the upgrade of all tenants' databases is, see
+	// [tenancy.Upgrader]. Nil answers 501.
+	Upgrades func() tenancy.UpgradeStatus
+
 	// Recorder takes note of writes and refusals; nil keeps none.
 	Recorder tenancy.Recorder
 
@@ -71,6 +75,7 @@ type Lifecycle interface {
 	Delete(ctx context.Context, id string) error
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
+	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }

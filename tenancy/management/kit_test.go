@@ -51,6 +51,7 @@ func newKit(t *testing.T) *kit {
 	k.must(err)
 	k.directory = tenancy.NewDirectory(k.pool, hosts)
 	k.lifecycle = &tenancy.Lifecycle{Pool: k.pool, Directory: k.directory, Master: ring, Keys: fakeKeys{}, Recorder: k.events}
+	k.lifecycle.Upgrader = &tenancy.Upgrader{Pool: k.pool, Directory: k.directory}
 	k.must(k.lifecycle.OpenControlPlane(t.Context(), tenancy.ControlPlaneConfig{}))
 	for _, id := range []string{"acme", "widgets"} {
 		_, err := k.lifecycle.Create(t.Context(), tenancy.NewTenant{ID: id, FriendlyName: "Tenant " + id})
@@ -61,6 +62,7 @@ func newKit(t *testing.T) *kit {
 		Verifier: verifier{}, Directory: k.directory, Entrance: k.pool, Lifecycle: k.lifecycle, Keys: fakeKeys{},
 		Issuers:       func(t *tenancy.Tenant) []string { return []string{"https://" + hosts.PrimaryHost(t.ID) + "/"} },
 		ValidTenantID: hosts.ValidTenantID, Recorder: k.events, Now: func() time.Time { return k.now },
+		Upgrades: k.lifecycle.Upgrader.Status,
 		SyncStatus: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			current, err := tenancy.Current(r.Context())
 			if err != nil || !current.IsControlPlane() {
@@ -336,4 +338,14 @@ func (k *kit) cp() context.Context {
 	k.must(err)
 	k.Cleanup(leave)
 	return ctx
+}
+
+// until waits until something holds that goes on behind an answer.
+func (k *kit) until(what string, holds func() bool) {
+	k.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			k.Fatal(what)
+		}
+	}
 }

@@ -18,6 +18,7 @@ var operationRoutes = []route{
 	get("/tenants/{id}/operations", listOperations, "read:tenant_operations").on(admitOne("")),
 	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")),
 	get("/operations/{id}", readOperation, "read:tenant_operations").on(admitOperation),
+	onControlPlane(get("/migrations", readMigrations, "read:sync")),
 	write(http.MethodPost, "/operations/{id}/retry", http.StatusAccepted, Handle(retryOperation), "create:tenant_operations").on(admitOperation),
 }
 
@@ -120,10 +121,12 @@ type enqueued struct {
 	Params json.RawMessage `json:"params"`
 }
 
-// enqueueOperation refuses every kind so far: tenants are made and removed by
-// their own routes, and the other kinds of the contract are not there yet.
-func enqueueOperation(_ context.Context, _ *Call, in *enqueued) (any, error) {
+// enqueueOperation begins an upgrade. It refuses the other kinds: tenants are made
+// and removed by their own routes, and the rest is not there yet.
+func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 	switch {
+	case in.Kind == string(tenancy.OperationUpgrade):
+		return c.upgrade(ctx, in)
 	case in.Kind == string(tenancy.OperationProvision), in.Kind == string(tenancy.OperationDeprovision):
 		return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body",
 			"Operations of kind %q are managed by the tenant lifecycle (create/delete) and cannot be enqueued directly", in.Kind)
@@ -132,10 +135,35 @@ func enqueueOperation(_ context.Context, _ *Call, in *enqueued) (any, error) {
 			"Operations of kind %q are begun by POST /tenants/{id}/move and cannot be enqueued directly", in.Kind)
 	case in.Kind == "":
 		return nil, invalid("", "Missing required property: kind")
-	case slices.Contains([]string{"upgrade", "sync", "repair", "export", "import", "backup"}, in.Kind):
+	case slices.Contains([]string{"sync", "repair", "export", "import", "backup"}, in.Kind):
 		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q are not supported", in.Kind)
 	}
 	return nil, invalid("kind", "No enum match for: %s", in.Kind)
+}
+
+func (c *Call) upgrade(ctx context.Context, in *enqueued) (any, error) {
+	if p := string(in.Params); p != "" && p != "null" && p != "{}" {
+		return nil, invalid("params", "An upgrade takes no parameters")
+	}
+	op, err := c.api.config.Lifecycle.Upgrade(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return nil, noTenant()
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.location(op)
+	return operationView(c, op), nil
+}
+
+// readMigrations shows how far the upgrade of all tenants' databases is. Reasons
+// may name files and machines: the route is of the platform only (contract C8.19).
+func readMigrations(_ context.Context, c *Call) (any, error) {
+	if c.api.config.Upgrades == nil {
+		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Upgrades are not available")
+	}
+	c.w.Header().Set("Cache-Control", "no-store")
+	return c.api.config.Upgrades(), nil
 }
 
 func retryOperation(ctx context.Context, c *Call, _ *struct{}) (any, error) {

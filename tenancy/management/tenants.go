@@ -26,7 +26,7 @@ var tenants = &Resource[tenancy.Tenant]{
 		"placement":     beside[placement](value()).atOnce(),
 
 		"state": readOnly(), "provisioning_state": readOnly(), "provisioning_error": readOnly(),
-		"organization_id": readOnly(), "issuer": readOnly(), "hosts": readOnly(), "applied_revision": readOnly(),
+		"organization_id": readOnly(), "schema_version": readOnly(), "issuer": readOnly(), "hosts": readOnly(), "applied_revision": readOnly(),
 		"is_control_plane": readOnly(), "created_by": readOnly(), "created_at": readOnly(), "updated_at": readOnly(),
 		"suspended_at": readOnly(), "suspended_reason": readOnly(),
 	},

@@ -30,6 +30,10 @@ CREATE TABLE tenants (
 	provisioning_error TEXT NOT NULL DEFAULT '',
 	suspended_at BIGINT NOT NULL DEFAULT 0,
 	suspended_reason TEXT NOT NULL DEFAULT '',
+	schema_version BIGINT NOT NULL DEFAULT 0,
+	upgrade_attempts BIGINT NOT NULL DEFAULT 0,
+	upgrade_error TEXT NOT NULL DEFAULT '',
+	upgrade_at BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 

@@ -16,7 +16,7 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy/sqltext"
 )
 
-// FS holds the files, in the form goose reads.
+// FS holds the files, in the form that goose (github.com/pressly/goose) reads too.
 //
 //go:embed *.sql
 var FS embed.FS
@@ -24,8 +24,7 @@ var FS embed.FS
 // Version is the newest version in FS.
 const Version = 1
 
-// Migration is one numbered file, for providers that do not run it with goose:
-// it runs statements as they are written and needs transactions it can hold open.
+// Migration is one numbered file.
 type Migration struct {
 	Version int64
 	Script  string   // its statements, which name tables without a schema

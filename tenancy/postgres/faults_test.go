@@ -199,18 +199,6 @@ func TestServerRestarts(t *testing.T) {
 	}
 }
 
-// TestText: PostgreSQL stores no NUL; whoever sends one is told.
-func TestText(t *testing.T) {
-	h := newHouse(t, provide(t, postgres.Row))
-	ctx := h.enter(t, h.tenant(t, "acme"))
-	for _, name := range []string{"a\x00b", "a\xffb"} {
-		err := tenancy.Clients.Create(ctx, client("c", name))
-		if got := tenancy.StatusOf(err); got != 400 {
-			t.Errorf("%q: %d, %v", name, got, err)
-		}
-	}
-}
-
 // TestNames: what is no plain name is never looked for.
 func TestNames(t *testing.T) {
 	p := provide(t, postgres.Schema)

@@ -5,12 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 )
+
+// migrationTime is how long tables may take to be brought up to date. Their
+// tenant's visitors do not wait that long, see [tenancy.Pool].
+const migrationTime = 15 * time.Minute
 
 // files are the migrations this provider knows; tests have other ones.
 func (p *Provider) files() migrations.List {
@@ -19,6 +24,9 @@ func (p *Provider) files() migrations.List {
 	}
 	return migrations.All()
 }
+
+// SchemaVersion implements tenancy.Versioned.
+func (p *Provider) SchemaVersion() int64 { return p.files().Version() }
 
 // comparesBytes asks the server whether it compares text by its bytes.
 func comparesBytes(ctx context.Context, c *pgx.Conn) (bool, error) {
@@ -109,6 +117,8 @@ func (p *Provider) upgradeUnderLease(ctx context.Context, d *database, isolation
 		return err
 	}
 	defer l.release(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), migrationTime)
+	defer cancel()
 	return withConn(ctx, d.db, func(c *pgx.Conn) error {
 		return p.upgrade(ctx, c, layout{schema: d.schema, walled: isolation == Row}, tenant)
 	})

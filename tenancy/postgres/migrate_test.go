@@ -13,6 +13,7 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 	"github.com/gatehouse-id/gatehouse/tenancy/postgres"
 	"github.com/gatehouse-id/gatehouse/tenancy/postgres/postgrestest"
+	"github.com/gatehouse-id/gatehouse/tenancy/tenancytest"
 )
 
 // versions returns the real migrations with some behind them.
@@ -138,5 +139,22 @@ func TestDeadMaker(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestUpgrades: in tables that all tenants share they are upgraded together, so
+// that none can fail alone.
+func TestUpgrades(t *testing.T) {
+	for _, isolation := range []postgres.Isolation{postgres.Schema, postgres.Database} {
+		t.Run(string(isolation), func(t *testing.T) {
+			dsn := postgrestest.DSN(t)
+			tenancytest.Upgrades(t, func(next bool) tenancy.Provider {
+				p := over(t, dsn, isolation)
+				if next {
+					must(t, p.Know(tenancytest.NextVersion(t)))
+				}
+				return p
+			})
+		})
 	}
 }

@@ -271,6 +271,7 @@ func (noPool) QueryRowContext(context.Context, string, ...any) *sql.Row { return
 // Interface guards
 var (
 	_ tenancy.Provider     = (*Provider)(nil)
+	_ tenancy.Versioned    = (*Provider)(nil)
 	_ gorm.Dialector       = dialector{}
 	_ gorm.ErrorTranslator = dialector{}
 	_ gorm.ConnPool        = noPool{}

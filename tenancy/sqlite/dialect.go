@@ -20,10 +20,12 @@ import (
 // the pure-Go driver, which GORM's own translation does not know.
 type dialector struct{ gorm.Dialector }
 
+// Dialector returns the dialect, for every provider whose databases speak it. It
+// initializes without reaching any.
+func Dialector() gorm.Dialector { return dialector{gormsqlite.New(gormsqlite.Config{})} }
+
 // Dialector implements tenancy.Provider.
-func (p *Provider) Dialector() gorm.Dialector {
-	return dialector{gormsqlite.New(gormsqlite.Config{})}
-}
+func (p *Provider) Dialector() gorm.Dialector { return Dialector() }
 
 // Initialize implements gorm.Dialector.
 func (d dialector) Initialize(db *gorm.DB) error {

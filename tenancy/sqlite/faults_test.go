@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -168,6 +169,17 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		os.Exit(1)
+	}
+	if dir := os.Getenv("GATEHOUSE_TEST_MIGRATOR"); dir != "" {
+		tenants, err := strconv.Atoi(os.Getenv("GATEHOUSE_TEST_TENANTS"))
+		if err == nil {
+			err = migrate(dir, tenants)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

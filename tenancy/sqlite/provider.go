@@ -18,6 +18,7 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 )
 
 // Provider makes and opens SQLite files. Its zero value with Dir set is ready.
@@ -30,6 +31,9 @@ type Provider struct {
 	// Readers is how many queries may run at a time in one tenant's database,
 	// beside the one writer. Default 3.
 	Readers int
+
+	known migrations.List // nil means all there are
+	own   template        // of known
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -73,7 +77,7 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return tenancy.Unavailable(err, "make the data directory writable for this process, or name another with \"data\"")
 	}
-	content, err := emptyDatabase(ctx)
+	content, err := p.emptyDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -122,7 +126,7 @@ func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Data
 	if err != nil {
 		return nil, err
 	}
-	if err := check(ctx, db, path, loc.Tenant); err != nil {
+	if err := p.check(ctx, db, path, loc.Tenant); err != nil {
 		_ = db.Close()
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/pressly/goose/v3"
 	"modernc.org/sqlite"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -20,30 +19,37 @@ import (
 // that was cut to nothing opens as an empty database, but not with this.
 const applicationID = 0x47617465
 
-// template is an empty database with the current schema, made once a process.
-var template struct {
+// template is an empty database with the current schema, made once.
+type template struct {
 	mu    sync.Mutex
 	bytes []byte
 }
+
+// current is the process's, of the migrations it was built with.
+var current template
 
 // emptyDatabase returns the content of a new tenant's file. Copying it makes a
 // tenant several times faster than running the migrations, and leaves the page
 // size at 1 KiB, which makes an empty tenant a quarter of what it would be
 // otherwise. A failure is not remembered: the disk may have room again.
-func emptyDatabase(ctx context.Context) ([]byte, error) {
-	template.mu.Lock()
-	defer template.mu.Unlock()
-	if template.bytes == nil {
-		content, err := buildTemplate(context.WithoutCancel(ctx))
+func (p *Provider) emptyDatabase(ctx context.Context) ([]byte, error) {
+	made := &current
+	if p.known != nil {
+		made = &p.own
+	}
+	made.mu.Lock()
+	defer made.mu.Unlock()
+	if made.bytes == nil {
+		content, err := buildTemplate(context.WithoutCancel(ctx), p.files())
 		if err != nil {
 			return nil, err
 		}
-		template.bytes = content
+		made.bytes = content
 	}
-	return template.bytes, nil
+	return made.bytes, nil
 }
 
-func buildTemplate(ctx context.Context) (content []byte, err error) {
+func buildTemplate(ctx context.Context, files migrations.List) (content []byte, err error) {
 	dir, err := os.MkdirTemp("", "gatehouse-template-")
 	if err != nil {
 		return nil, tenancy.Unavailable(err, "make the directory for temporary files writable")
@@ -67,56 +73,10 @@ func buildTemplate(ctx context.Context) (content []byte, err error) {
 		}
 	}
 	if err == nil {
-		err = migrate(ctx, db)
+		err = upgrade(ctx, db, files)
 	}
 	if err := errors.Join(err, db.Close()); err != nil {
 		return nil, fmt.Errorf("building the template database: %w", err)
 	}
 	return os.ReadFile(path)
-}
-
-// migrate brings the schema up to date. SQLite's user_version repeats what goose
-// records, so that opening a database at the current version costs one read.
-func migrate(ctx context.Context, db *sql.DB) error {
-	p, err := goose.NewProvider(goose.DialectSQLite3, db, migrations.FS)
-	if err != nil {
-		return err
-	}
-	if _, err := p.Up(ctx); err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, migrations.Version))
-	return err
-}
-
-// check refuses a file that is not this tenant's whole database, and migrates
-// one of an older version.
-func check(ctx context.Context, db *sql.DB, path, tenant string) error {
-	var id, version int64
-	var owner string
-	err := db.QueryRowContext(ctx, `SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version)`).Scan(&id, &version)
-	if err != nil {
-		return unavailable(path, err)
-	}
-	if id != applicationID {
-		return tenancy.Unavailable(fmt.Errorf("%s is not a Gatehouse database (it may have been truncated)", path),
-			"restore the file from a backup; it was not changed")
-	}
-	if err := db.QueryRowContext(ctx, `SELECT tenant FROM gatehouse`).Scan(&owner); err != nil {
-		return unavailable(path, err)
-	}
-	if owner != tenant {
-		return tenancy.Unavailable(fmt.Errorf("%s belongs to tenant %q, not %q", path, owner, tenant),
-			"put each tenant's file back under its own name")
-	}
-	switch {
-	case version > migrations.Version:
-		return tenancy.Unavailable(fmt.Errorf("%s has schema version %d; this program knows %d", path, version, migrations.Version),
-			"run the newer program that wrote it")
-	case version < migrations.Version:
-		if err := migrate(ctx, db); err != nil {
-			return unavailable(path, fmt.Errorf("migrating: %w", err))
-		}
-	}
-	return nil
 }

@@ -30,7 +30,7 @@ func sealedValues(t *testing.T, h *house) {
 	if got, err := tenancy.Clients.Get(other, "c"); !errors.Is(err, tenancy.ErrSealed) {
 		t.Errorf("another tenant opened it: %v %v", got, err)
 	}
-	must(t, tenancy.Commit(ctx, tenancy.SQL(ctx, `UPDATE clients SET secret = ? WHERE tenant_id = @tenant AND id = 'c'`, stored[:len(stored)-2]+"AA")))
+	must(t, tenancy.Commit(ctx, tenancy.SQL(ctx, `UPDATE clients SET secret = ? WHERE tenant_id = @tenant AND id = 'c'`, alteredAt(stored, len(stored)/2))))
 	if _, err := tenancy.Clients.Get(ctx, "c"); !errors.Is(err, tenancy.ErrSealed) {
 		t.Errorf("an altered value was opened: %v", err)
 	}
@@ -43,6 +43,15 @@ func sealedValues(t *testing.T, h *house) {
 	if !errors.Is(err, tenancy.ErrUnavailable) || !errors.Is(err, tenancy.ErrSealed) || !strings.Contains(err.Error(), "master secret") {
 		t.Errorf("entering with another master key: %v", err)
 	}
+}
+
+// alteredAt returns text with another letter at one place.
+func alteredAt(text string, at int) string {
+	other := "A"
+	if text[at] == 'A' {
+		other = "B"
+	}
+	return text[:at] + other + text[at+1:]
 }
 
 // missingIsNotMade: a database that is gone is an error for its tenant alone, and
@@ -197,6 +206,41 @@ func manyOpen(t *testing.T, h *house) {
 	}
 	wg.Wait()
 	if n := pool.Stats().Open; n != 1 {
+		t.Errorf("%d databases are open", n)
+	}
+}
+
+// thousandVisitors come to many closed tenants at a time, through a pool that has
+// room for a few: each gets in, and sees its own tenant.
+func thousandVisitors(t *testing.T, h *house) {
+	pool := h.newPool(t, 4)
+	var list []*tenancy.Tenant
+	for i := range 12 {
+		x := h.tenant(fmt.Sprint("v", i))
+		must(t, pool.Create(t.Context(), x))
+		must(t, pool.Do(t.Context(), x, func(ctx context.Context) error { return tenancy.Clients.Create(ctx, client("c", x.ID)) }))
+		list = append(list, x)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // nobody is forgotten
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range 1000 {
+		wg.Go(func() {
+			x := list[i%len(list)]
+			err := pool.Do(ctx, x, func(ctx context.Context) error {
+				c, err := tenancy.Clients.Get(ctx, "c")
+				if err == nil && c.Name != x.ID {
+					t.Errorf("a visitor of %s sees a client of %s", x.ID, c.Name)
+				}
+				return err
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := pool.Stats().Open; n > 4 {
 		t.Errorf("%d databases are open", n)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -76,6 +77,71 @@ func values(t *testing.T, h *house) {
 	}
 	if got.TenantID != "acme" || got.Revision != 1 || got.CreatedAt == 0 || got.UpdatedAt != got.CreatedAt {
 		t.Errorf("row: %+v", got.Row)
+	}
+}
+
+// byteOrder: text is sorted and compared by its bytes, whatever the engine's own
+// order is. Pages of a list depend on it.
+func byteOrder(t *testing.T, h *house) {
+	want := []string{"B-1", "B1", "Z", "_a", "a", "a b", "a-b", "aB", "ab", "ä", "\U0001f600"}
+	ctx := h.enter(t, h.acme)
+	for i := range want {
+		id := want[(i*7)%len(want)]
+		must(t, tenancy.Clients.Create(ctx, client(id, id)))
+	}
+	for _, order := range []string{"", "name, id", "name DESC, id"} {
+		list, err := tenancy.Clients.Find(ctx, tenancy.Filter{Order: order})
+		must(t, err)
+		var got []string
+		for _, c := range list {
+			got = append(got, c.ID)
+		}
+		if strings.Contains(order, "DESC") {
+			slices.Reverse(got)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("ordered by %q: got %q, want %q", order, got, want)
+		}
+	}
+	list, err := tenancy.Clients.Find(ctx, tenancy.Filter{Where: "id > ?", Args: []any{"a"}, Limit: 2})
+	must(t, err)
+	if len(list) != 2 || list[0].ID != "a b" || list[1].ID != "a-b" {
+		t.Errorf("the page behind a: %d rows", len(list))
+	}
+	if n, err := tenancy.Clients.Count(ctx, tenancy.Filter{Where: "name = ?", Args: []any{"AB"}}); n != 0 || err != nil {
+		t.Errorf("%d rows are equal to AB, %v: letters have a case", n, err)
+	}
+}
+
+// unstorableText: what some engine cannot keep is refused by all, in every kind
+// of write, and nothing of its batch is written.
+func unstorableText(t *testing.T, h *house) {
+	ctx := h.enter(t, h.acme)
+	must(t, tenancy.Clients.Create(ctx, client("c", "kept")))
+	for _, text := range []string{"a\x00b", "a\xffb", "\x00"} {
+		_, err := tenancy.Clients.Update(ctx, "c", func(c *tenancy.Client) error { c.Name = text; return nil })
+		for what, err := range map[string]error{
+			"create": tenancy.Clients.Create(ctx, client("new", text)),
+			"update": err,
+			"batch": tenancy.Commit(ctx, tenancy.Clients.Insert(ctx, client("first", "fine")),
+				tenancy.SQL(ctx, `UPDATE clients SET name = ? WHERE tenant_id = @tenant AND id = 'c'`, text)),
+		} {
+			if got := tenancy.StatusOf(err); got != 400 {
+				t.Errorf("%s with %q: status %d, %v", what, text, got, err)
+			}
+		}
+	}
+	list, err := tenancy.Clients.Find(ctx, tenancy.Filter{})
+	must(t, err)
+	if len(list) != 1 || list[0].Name != "kept" || list[0].Revision != 1 {
+		t.Errorf("%d clients, the first %q", len(list), list[0].Name)
+	}
+	// Inside of JSON both are escaped or replaced, and kept.
+	odd := client("odd", "odd")
+	odd.ClientMetadata = map[string]string{"a": "x\x00y"}
+	must(t, tenancy.Clients.Create(ctx, odd))
+	if c, err := tenancy.Clients.Get(ctx, "odd"); err != nil || c.ClientMetadata["a"] != "x\x00y" {
+		t.Errorf("%+v %v", c, err)
 	}
 }
 

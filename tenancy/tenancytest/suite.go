@@ -33,6 +33,8 @@ var cases = []struct {
 }{
 	{"Schema", schema},
 	{"Values", values},
+	{"ByteOrder", byteOrder},
+	{"UnstorableText", unstorableText},
 	{"EqualIDs", equalIDs},
 	{"WrongTenantOnEveryVerb", wrongTenantOnEveryVerb},
 	{"NoTenant", noTenant},
@@ -44,6 +46,7 @@ var cases = []struct {
 	{"RacingUpdates", racingUpdates},
 	{"SingleUse", singleUse},
 	{"CancelledContext", cancelledContext},
+	{"CancelledMidway", cancelledMidway},
 	{"ChangeLog", changeLog},
 	{"CacheForgets", cacheForgets},
 	{"Sealed", sealedValues},
@@ -54,6 +57,7 @@ var cases = []struct {
 	{"ManyOpen", manyOpen},
 	{"CopiedRows", copiedRows},
 	{"Snapshots", snapshots},
+	{"ThousandVisitors", thousandVisitors},
 }
 
 // house is a pool over one provider with two tenants, whose rows get equal ids,

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -171,6 +172,35 @@ func cancelledContext(t *testing.T, h *house) {
 		t.Errorf("reading: got %v, want context.Canceled", err)
 	}
 	must(t, tenancy.Clients.Create(ctx, client("c", "then")))
+}
+
+// cancelledMidway: callers give up at any moment of their write. Who is told that
+// it was written finds it, and who is told otherwise does not.
+func cancelledMidway(t *testing.T, h *house) {
+	inside := h.enter(t, h.acme)
+	const callers = 80
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(inside, time.Duration(i*i)*time.Microsecond)
+			defer cancel()
+			errs[i] = tenancy.Commit(ctx,
+				tenancy.Clients.Insert(ctx, client(fmt.Sprint("a", i), "first")),
+				tenancy.Clients.Insert(ctx, client(fmt.Sprint("b", i), "second")))
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		n, reading := tenancy.Clients.Count(inside, tenancy.Filter{Where: "id IN (?, ?)", Args: []any{fmt.Sprint("a", i), fmt.Sprint("b", i)}})
+		must(t, reading)
+		switch {
+		case err == nil && n == 2:
+		case (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, tenancy.ErrUnavailable)) && n == 0:
+		default:
+			t.Errorf("caller %d: %d of 2 rows, %v", i, n, err)
+		}
+	}
 }
 
 // changeLog: changes of logged rows are recorded on the control plane, in the
