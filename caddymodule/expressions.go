@@ -10,7 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/gatehouse-id/gatehouse/expr"
+	"github.com/gatehouse-id/gatehouse/tenancy/expr"
 	tenantsync "github.com/gatehouse-id/gatehouse/sync"
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )

@@ -27,6 +27,7 @@ type services struct {
 	oauth      paths
 	login      paths
 	management http.Handler
+	keys       keyManager
 	loops      []func(context.Context) // each returns soon after its context ends
 
 	// issuersOf are those of a tenant, under any scheme and port that the
@@ -71,7 +72,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log}
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -93,7 +94,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
-	s.tokens, s.oauth, s.login, s.management = tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
 
 	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
 		return nil, err

@@ -46,7 +46,7 @@ func newKit(t *testing.T) *kit {
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	k.must(err)
 	k.pool, err = tenancy.NewPool(tenancy.PoolConfig{
-		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring,
+		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}, "other": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring,
 	})
 	k.must(err)
 	t.Cleanup(func() { _ = k.pool.Close(context.WithoutCancel(t.Context())) })

@@ -41,6 +41,7 @@ func bodies(tenant string) map[string]any {
 		"POST /sync/repair":                                          map[string]any{"dry_run": true},
 		"POST /tenants/{id}/operations":                              map[string]any{"kind": "sync"},
 		"POST /tenants/{id}/suspend":                                 map[string]any{"reason": "x"},
+		"POST /tenants/{id}/move":                                    map[string]any{"provider": "elsewhere"},
 		"POST /users/{id}/permissions":                               api,
 		"DELETE /users/{id}/permissions":                             api,
 		"POST /organizations/{id}/members":                           map[string]any{"members": []string{only("auth0|", tenant)}},

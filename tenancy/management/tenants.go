@@ -50,6 +50,7 @@ var tenantRoutes = []route{
 	write(http.MethodPatch, "/tenants/{id}", http.StatusOK, changeTenant, "update:tenants").on(admitOne("")),
 	write(http.MethodDelete, "/tenants/{id}", http.StatusNoContent, deleteTenant, "delete:tenants").on(admitOne("delete")),
 	write(http.MethodPost, "/tenants/{id}/suspend", http.StatusOK, Handle(suspendTenant), "suspend:tenants").on(admitOne("suspend")),
+	write(http.MethodPost, "/tenants/{id}/move", http.StatusAccepted, Handle(moveTenant), "move:tenants").on(admitOne("move")),
 	write(http.MethodPost, "/tenants/{id}/resume", http.StatusOK, Handle(resumeTenant), "suspend:tenants").on(admitOne("resume")),
 }
 
