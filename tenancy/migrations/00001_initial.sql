@@ -556,6 +556,24 @@ CREATE INDEX logs_by_date ON logs (tenant_id, date);
 
 CREATE INDEX logs_by_user_id ON logs (tenant_id, user_id);
 
+CREATE TABLE deliveries (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	hook TEXT NOT NULL DEFAULT '',
+	subject TEXT NOT NULL DEFAULT '',
+	type TEXT NOT NULL DEFAULT '',
+	payload TEXT NOT NULL DEFAULT '',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX deliveries_by_hook ON deliveries (tenant_id, hook, subject, id);
+
 CREATE TABLE invitations (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
