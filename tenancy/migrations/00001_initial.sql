@@ -633,6 +633,7 @@ CREATE TABLE sync_targets (
 	pending BIGINT NOT NULL DEFAULT 0,
 	problems BIGINT NOT NULL DEFAULT 0,
 	rules BIGINT NOT NULL DEFAULT 0,
+	choice BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 
