@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -80,7 +81,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization
 	if refused != nil {
 		err = tenancy.Commit(ctx, stmts...)
 	} else {
-		code, err = s.issueCode(ctx, a.grant(p, allowance), stmts...)
+		code, err = s.give(ctx, a, l, p, allowance, stmts)
 	}
 	if err != nil {
 		return err
@@ -94,6 +95,35 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization
 	if !by.fresh {
 		s.recordSuccess(ctx, a, p, allowance)
 	}
+	if a.device != nil {
+		redirect(w, r, pathActivate+"?result=connected")
+		return nil
+	}
 	a.to.deliver(w, r, parameter{"code", code})
 	return nil
+}
+
+// give gives the client what a login was for, with further statements: a device
+// its approval, everybody else a code.
+func (s *Server) give(ctx context.Context, a *authorization, l *tenancy.LoginSession, p *person, allowance *Allowance, stmts []tenancy.Stmt) (code string, err error) {
+	if l.Approved {
+		recorded, err := consent(ctx, a.client, p.user, allowance)
+		if err != nil {
+			return "", err
+		}
+		stmts = append(stmts, recorded...)
+		defer func() {
+			if errors.Is(err, tenancy.ErrConflict) { // another tab consented first
+				err = tenancy.ErrStale
+			}
+		}()
+	}
+	if a.device == nil {
+		return s.issueCode(ctx, a.grant(p, allowance), stmts...)
+	}
+	approved, err := s.approveDevice(ctx, a, p, allowance)
+	if err != nil {
+		return "", err
+	}
+	return "", tenancy.Commit(ctx, append(stmts, approved)...)
 }

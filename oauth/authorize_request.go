@@ -32,6 +32,11 @@ type authorization struct {
 	claims  requestedClaims
 
 	user *tenancy.User // who it turned out to be by; nil until then
+
+	// device is the grant that a login for a device is about, with its data; nil
+	// for a request of an application.
+	device *tenancy.Grant
+	data   grantData
 }
 
 // parameterNames are the parameters that are looked at; others are ignored

@@ -96,6 +96,9 @@ func (x *exchange) decideUser(ctx context.Context, gone *oauthError, ask Ask) er
 			return err
 		}
 	}
+	if errors.Is(err, errConsent) { // taken back: the grant gives nothing any more
+		return gone.because(err)
+	}
 	if err != nil {
 		return err
 	}

@@ -68,6 +68,7 @@ func newProvider(s *Server) *provider {
 	refreshID := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: identity, Config: p}
 	machine := machineHandler{strat}
 	exchanged := exchangeHandler{machine}
+	device := deviceHandler{strat, st}
 
 	p.authorize = fosite.AuthorizeEndpointHandlers{explicit, explicitID, proof} // the others need the code of the first
 	p.byGrant = map[string]grantHandlers{
@@ -84,6 +85,11 @@ func newProvider(s *Server) *provider {
 		grantClientCredentials: {
 			request: fosite.TokenEndpointHandlers{machine},
 			answer:  fosite.TokenEndpointHandlers{machine},
+		},
+		grantDevice: {
+			request: fosite.TokenEndpointHandlers{device},
+			answer:  fosite.TokenEndpointHandlers{device},
+			openid:  fosite.TokenEndpointHandlers{device},
 		},
 		grantTokenExchange: { // no refresh or ID token, whatever was granted (contract C4.43)
 			request: fosite.TokenEndpointHandlers{exchanged},
