@@ -42,7 +42,7 @@ type authorization struct {
 // parameterNames are the parameters that are looked at; others are ignored
 // (contract C0.9).
 var parameterNames = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "audience", "state", "nonce",
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "audience", "resource", "state", "nonce",
 	"code_challenge", "code_challenge_method", "organization", "invitation", "prompt", "max_age",
 	"login_hint", "screen_hint", "ui_locales", "acr_values", "id_token_hint", "connection", "connection_scope",
 	"claims", "display", "claims_locales", "request", "request_uri",
@@ -122,6 +122,7 @@ func (s *Server) parseAuthorization(ctx context.Context, params map[string]strin
 	}
 	for _, check := range []func(context.Context) error{
 		func(context.Context) error { return a.wellFormed(twice) },
+		func(context.Context) error { return a.target() },
 		func(context.Context) error { return a.checkResponse() },
 		func(context.Context) error { return a.checkPKCE() },
 		func(context.Context) error { return a.checkInteraction() },

@@ -45,6 +45,9 @@ type deviceAnswer struct {
 func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	request, err := parseMachineRequest(r)
+	if err == nil {
+		err = request.target()
+	}
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,9 @@ func (h proofHandler) HandleTokenEndpointRequest(ctx context.Context, request fo
 // decideCode decides what the tokens of a code may say. Everything that was true
 // when the code was issued is found out again (contract C2.10, C2.38).
 func (x *exchange) decideCode(ctx context.Context) error {
+	if err := x.sameTarget(ctx); err != nil {
+		return err
+	}
 	if err := x.sameOrganization(ctx); err != nil {
 		return err
 	}

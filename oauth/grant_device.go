@@ -96,6 +96,9 @@ func (x *exchange) pollPending(ctx context.Context) error {
 // decideDevice decides what the tokens of a device may say. Everything that was
 // true when the person approved is found out again (contract C2.43).
 func (x *exchange) decideDevice(ctx context.Context) error {
+	if err := x.sameTarget(ctx); err != nil {
+		return err
+	}
 	return x.decideUser(ctx, errInvalidDevice(), Ask{
 		Audience: x.grant.Audience, Scopes: strings.Fields(x.grant.Scope), Organization: x.grant.OrgID,
 	})
