@@ -196,12 +196,6 @@ func (a *authorization) errorMode(twice []string) string {
 	return modeQuery
 }
 
-// frontChannel reports whether the response type asks for tokens in the answer.
-func (a *authorization) frontChannel() bool {
-	types := strings.Fields(a.params["response_type"])
-	return slices.Contains(types, "token") || slices.Contains(types, "id_token")
-}
-
 // opaque reports whether a value can be carried and returned unchanged.
 func opaque(value string) bool { return len(value) <= maxOpaque && utf8.ValidString(value) }
 
