@@ -109,7 +109,7 @@ func makeOwedKeys(ctx context.Context, s *services, keys *oauth.Keyring, log *sl
 // resume takes up what the end of an earlier process cut off.
 func resume(ctx context.Context, l *tenancy.Lifecycle, log *slog.Logger) {
 	if err := l.Resume(ctx); err != nil && ctx.Err() == nil {
-		log.Error("tenants whose creation or deletion was cut off could not be finished", "error", err)
+		log.Error("what was cut off at tenants (making, deleting, moving one) could not be finished", "error", err)
 	}
 }
 

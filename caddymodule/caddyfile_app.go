@@ -54,6 +54,14 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		sync {
 //			resource_servers [on|off]
 //			roles            [on|off]
+//			connections      [on|off]
+//			exclude          <expression>
+//			on_conflict {
+//				resource_servers refuse | adopt
+//				roles            refuse | adopt | rename
+//				connections      refuse | adopt | rename
+//			}
+//			on_unsync        remove | detach
 //			every            <duration>
 //			workers          <number>
 //		}
@@ -61,6 +69,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			mode          all | selected | none
 //			keys          <settings...>
 //			excluded_keys <settings...>
+//			transform     <setting> <expression>
 //		}
 //		logs {
 //			keep           <duration>
@@ -74,8 +83,8 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database may be
-// repeated.
+// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
 	if d.NextArg() {
@@ -223,6 +232,10 @@ func (p *Database) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	sync {
 //		resource_servers [on|off]
 //		roles            [on|off]
+//		connections      [on|off]
+//		exclude          <expression>
+//		on_conflict { ... }
+//		on_unsync        remove | detach
 //		every            <duration>
 //		workers          <number>
 //	}
@@ -233,15 +246,19 @@ func (s *Sync) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		return err
 	} else if off {
 		no := false
-		s.ResourceServers, s.Roles = &no, &no
+		s.ResourceServers, s.Roles, s.Connections = &no, &no, &no
 		return noBlock(d)
 	}
 	return words{
 		"resource_servers": toggle(&s.ResourceServers),
 		"roles":            toggle(&s.Roles),
+		"connections":      toggle(&s.Connections),
+		"exclude":          s.parseExclude,
+		"on_conflict":      s.parseOnConflict,
+		"on_unsync":        text(&s.OnUnsync),
 		"every":            duration(&s.Every),
 		"workers":          number(&s.Workers, 1024),
-	}.block(d, "sync")
+	}.block(d, "sync", "exclude")
 }
 
 // UnmarshalCaddyfile reads
@@ -250,6 +267,7 @@ func (s *Sync) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //		mode          all | selected | none
 //		keys          <settings...>
 //		excluded_keys <settings...>
+//		transform     <setting> <expression>
 //	}
 //
 // or `inherit off`.
@@ -264,7 +282,8 @@ func (i *Inherit) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"mode":          text(&i.Mode),
 		"keys":          list(&i.Keys),
 		"excluded_keys": list(&i.ExcludedKeys),
-	}.block(d, "inherit")
+		"transform":     i.parseTransform,
+	}.block(d, "inherit", "transform")
 }
 
 // UnmarshalCaddyfile reads

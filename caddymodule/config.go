@@ -57,6 +57,25 @@ type Sync struct {
 	// Whether roles are copied, with their permissions. Default: true.
 	Roles *bool `json:"roles,omitempty"`
 
+	// Whether connections are copied that ask for it with their metadata:
+	// sync set to true. Their secrets are not. Default: true.
+	Connections *bool `json:"connections,omitempty"`
+
+	// Expressions (CEL) of which any keeps a row out of a tenant, by the variables
+	// entity (kind, id, name, identifier, metadata) and tenant (id,
+	// friendly_name, metadata, state, placement). Default: none.
+	Exclude []string `json:"exclude,omitempty"`
+
+	// What is done where a tenant has a row of its own in place of a copy, by the
+	// kinds resource_servers, roles and connections: "refuse" (default) leaves it
+	// alone and lists the conflict, "adopt" makes it the copy, "rename" makes the
+	// copy under another name (roles and connections).
+	OnConflict map[string]string `json:"on_conflict,omitempty"`
+
+	// What becomes of copies that a tenant is no longer to have though the
+	// control plane does: "remove" (default), or "detach" for the tenant's own.
+	OnUnsync string `json:"on_unsync,omitempty"`
+
 	// How often tenants are looked at even if nothing seems to have changed.
 	// Changes made by this process are acted on at once. Default: 30s.
 	Every caddy.Duration `json:"every,omitempty"`
@@ -82,6 +101,11 @@ type Inherit struct {
 
 	// The settings that are not, in any mode.
 	ExcludedKeys []string `json:"excluded_keys,omitempty"`
+
+	// Expressions (CEL) by setting: what tenants inherit in place of the control
+	// plane's value, by the variables value and tenant (id, friendly_name,
+	// metadata, state, placement); null leaves the product's default.
+	Transform map[string]string `json:"transform,omitempty"`
 }
 
 func (i *Inherit) choice() tenancy.Inheritance {
@@ -222,9 +246,7 @@ func (a *App) completeParts() (errs []error) {
 	if a.Sync == nil {
 		a.Sync = new(Sync)
 	}
-	if a.Sync.Every < 0 || a.Sync.Workers < 0 {
-		wrong("sync: every and workers cannot be negative")
-	}
+	errs = append(errs, a.Sync.check()...)
 	if a.Inherit == nil {
 		a.Inherit = new(Inherit)
 	}
@@ -238,6 +260,9 @@ func (a *App) completeParts() (errs []error) {
 		wrong("inherit: %w", err)
 	} else if a.Inherit.Mode != tenancy.InheritSelected && len(a.Inherit.Keys) > 0 {
 		wrong("inherit: keys choose what mode selected inherits; mode %s takes none", a.Inherit.Mode)
+	}
+	if _, err := a.Inherit.transforms(); err != nil {
+		wrong("inherit: %w", err)
 	}
 	if a.Logs == nil {
 		a.Logs = new(Logs)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -34,15 +35,17 @@ type server struct {
 	options     string // further lines of the option gatehouse
 	global      string // further global options
 	sites       string // "" for both schemes of every host, see config
+	admin       string // the admin endpoint; "" for none
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), http: freePort(t), https: freePort(t)}
 	s.data = filepath.Join(s.dir, "data")
-	notice := notices
+	notice, lookup := notices, lookupHost
 	notices = io.Discard
-	t.Cleanup(func() { notices = notice })
+	lookupHost = func(context.Context, string) ([]string, error) { return nil, errors.New("tests have no DNS") }
+	t.Cleanup(func() { notices, lookupHost = notice, lookup })
 	return s
 }
 
@@ -73,8 +76,12 @@ func (s *server) config() []byte {
 				gatehouse
 			}`, s.http, s.https)
 	}
+	admin := s.admin
+	if admin == "" {
+		admin = "off"
+	}
 	caddyfile := fmt.Sprintf(`{
-		admin off
+		admin %s
 		persist_config off
 		skip_install_trust
 		http_port %d
@@ -97,7 +104,7 @@ func (s *server) config() []byte {
 			%s
 		}
 	}
-	%s`, s.http, s.https, filepath.Join(s.dir, "caddy"), filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
+	%s`, admin, s.http, s.https, filepath.Join(s.dir, "caddy"), filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		s.t.Fatal(err)

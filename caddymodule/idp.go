@@ -65,6 +65,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		return nil
 	}
 	defer leave()
+	h.runtime.arrived.Add(1)
+	if r.Header.Get("X-Forwarded-For") != "" && !fromTrustedProxy(r) {
+		h.runtime.forwarded.Add(1)
+	}
 	var visit *tenancy.Visit
 	var refused *refusal
 	visit, t, refused = h.arrive(s, r, id)

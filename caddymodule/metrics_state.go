@@ -25,6 +25,7 @@ var (
 	syncBehind       = describeState("sync_tenants_behind", "Tenants with changes of the control plane to apply.")
 	syncFailed       = describeState("sync_tenants_failed", "Tenants to which changes could not be applied several times in a row.")
 	syncConflicts    = describeState("sync_conflicts", "Rows that are not copied because a tenant has one like it, in all tenants.")
+	syncProblems     = describeState("sync_problems", "Rows and settings that were left as they were because an expression failed, in all tenants.")
 	syncLag          = describeState("sync_lag_revisions", "Revisions the tenant furthest behind lacks.")
 	syncVisits       = describeState("sync_visits_total", "Times a tenant was brought up to date.")
 	syncFailures     = describeState("sync_failures_total", "Times a tenant could not be brought up to date.")
@@ -45,7 +46,7 @@ var (
 func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
-		syncBehind, syncFailed, syncConflicts, syncLag, syncVisits, syncFailures,
+		syncBehind, syncFailed, syncConflicts, syncProblems, syncLag, syncVisits, syncFailures,
 		sweepsRemoved, sweepsDone, sweepsFailed, upgradesRunning, upgradesLeft, upgradesFailing, upgradesDone, upgradesFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
@@ -86,6 +87,7 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(syncBehind, float64(loop.Behind))
 	gauge(syncFailed, float64(loop.Failed))
 	gauge(syncConflicts, float64(loop.Conflicts))
+	gauge(syncProblems, float64(loop.Problems))
 	gauge(syncLag, float64(loop.Lag))
 	counter(syncVisits, loop.Visits)
 	counter(syncFailures, loop.Failures)

@@ -32,6 +32,10 @@ type runtime struct {
 	// may have nowhere to write to any more.
 	log atomic.Pointer[zap.Logger]
 
+	// How many requests came, and how many of these with X-Forwarded-For from an
+	// address that is not trusted.
+	arrived, forwarded atomic.Int64
+
 	mu      sync.Mutex
 	started []*App // configurations that want the loops to go, oldest first
 	cancel  context.CancelFunc

@@ -27,6 +27,7 @@ type services struct {
 	oauth      paths
 	login      paths
 	management http.Handler
+	keys       keyManager
 	loops      []func(context.Context) // each returns soon after its context ends
 
 	// issuersOf are those of a tenant, under any scheme and port that the
@@ -47,11 +48,11 @@ type paths interface {
 // openServices puts the parts together and opens the control plane, which it
 // makes at the first start. like are issuers this installation may be reached
 // under, with the scheme and port of each, the one for links first.
-func openServices(ctx context.Context, rt *runtime, like []string) (*services, error) {
+func openServices(ctx context.Context, rt *runtime, like []string) (s *services, err error) {
 	c, log := &rt.config, newLog(rt)
 	tenancy.SetManagementAliases(c.ManagementAliases)
 
-	s := &services{pool: rt.store.pool}
+	s = &services{pool: rt.store.pool}
 	s.logBook = &tenancy.LogBook{Pool: s.pool, MachineTokens: c.Logs.MachineTokens != nil && *c.Logs.MachineTokens, Log: log}
 	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
 	if !c.Logs.Off {
@@ -62,17 +63,16 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return issuers(c.hosts, t, slices.Concat(like, also)...)
 	}
 	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
-	s.sync = tenantsync.New(tenantsync.Config{
-		Directory: s.directory, Pool: s.pool, Workers: c.Sync.Workers, Every: c.Sync.every(),
-		ResourceServersOff: isFalse(c.Sync.ResourceServers), RolesOff: isFalse(c.Sync.Roles), Inherit: c.Inherit.choice(), Recorder: recorder,
-	})
+	if s.sync, err = c.newLoop(s.directory, s.pool, recorder); err != nil {
+		return nil, err
+	}
 	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
 		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log}
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -89,12 +89,12 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, SyncStatus: s.sync.StatusHandler(failer(log)), Upgrades: s.upgrader.Status, Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.tokens, s.oauth, s.login, s.management = tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
 
 	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
 		return nil, err
@@ -103,13 +103,36 @@ func openServices(ctx context.Context, rt *runtime, like []string) (*services, e
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.upgrader.Run, s.keeper.Run, s.logBook.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
 	}
 	return s, nil
+}
+
+// newLoop makes the loop that keeps tenants up to date.
+func (a *App) newLoop(directory *tenancy.Directory, pool *tenancy.Pool, recorder tenancy.Recorder) (*tenantsync.Loop, error) {
+	exclude, err := a.Sync.excludes()
+	if err != nil {
+		return nil, err
+	}
+	transforms, err := a.Inherit.transforms()
+	if err != nil {
+		return nil, err
+	}
+	return tenantsync.New(tenantsync.Config{
+		Directory: directory, Pool: pool, Workers: a.Sync.Workers, Every: a.Sync.every(),
+		ResourceServersOff: isFalse(a.Sync.ResourceServers), RolesOff: isFalse(a.Sync.Roles), ConnectionsOff: isFalse(a.Sync.Connections),
+		Inherit: a.Inherit.choice(), Transforms: transforms, Exclude: exclude, Expressions: a.expressions(),
+		OnConflict: a.Sync.policies(), Detach: a.Sync.OnUnsync == "detach", Recorder: recorder,
+	}), nil
+}
+
+// syncAPI is the loop as the management API knows it.
+func syncAPI(l *tenantsync.Loop, fail func(http.ResponseWriter, *http.Request, error)) *management.Sync {
+	return &management.Sync{Status: l.StatusHandler(fail), Drift: l.DriftHandler(fail), Plan: l.PlanRepair, Repair: l.Repair}
 }
 
 func (s *services) setupToken(ctx context.Context) (token string, err error) {

@@ -75,28 +75,34 @@ var nobody = tenancy.Client{TokenEndpointAuthMethod: authPost, SecretHash: "AAAA
 // the one before (contract C4.33). Both are always compared, and in constant
 // time, so that the time taken tells nothing.
 func checkSecret(ctx context.Context, s *Server, client *tenancy.Client, c *credentials) (bool, error) {
-	hash, err := tenancy.HashSecret(ctx, c.Secret)
+	now := tenancy.At(s.now())
+	match, err := matches(ctx, client, c.Secret, now)
 	if err != nil {
 		return false, err
 	}
-	now := tenancy.At(s.now())
-	match := matches(client, hash, now)
 	if c.Basic && c.RawSecret != c.Secret { // a client that does not form-encode its secret
-		if hash, err = tenancy.HashSecret(ctx, c.RawSecret); err != nil {
+		raw, err := matches(ctx, client, c.RawSecret, now)
+		if err != nil {
 			return false, err
 		}
-		match |= matches(client, hash, now)
+		match |= raw
 	}
 	return match == 1 && c.Secret != "", nil
 }
 
-func matches(client *tenancy.Client, hash string, now tenancy.Time) int {
+// matches compares a secret with the client's. While the tenant's data key is
+// being replaced, the client's hash may be under either.
+func matches(ctx context.Context, client *tenancy.Client, secret string, now tenancy.Time) (match int, err error) {
 	previous := ""
 	if now < client.PreviousUntil {
 		previous = client.PreviousSecretHash
 	}
-	return subtle.ConstantTimeCompare([]byte(client.SecretHash), []byte(hash)) |
-		subtle.ConstantTimeCompare([]byte(previous), []byte(hash))
+	hashes, err := tenancy.SecretHashes(ctx, secret)
+	for _, hash := range hashes {
+		match |= subtle.ConstantTimeCompare([]byte(client.SecretHash), []byte(hash)) |
+			subtle.ConstantTimeCompare([]byte(previous), []byte(hash))
+	}
+	return match, err
 }
 
 // mayUse refuses a grant that is not among the client's, before anything is

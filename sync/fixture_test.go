@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -35,16 +37,37 @@ func newHouse(t testing.TB, tenants ...string) *house {
 // 0 means the pool's default.
 func newHouseOf(t testing.TB, limit int, tenants ...string) *house {
 	t.Helper()
+	return newHouseIn(t, t.TempDir(), limit, tenants...)
+}
+
+// newHouseIn makes a house in a directory, or moves into the one that is there.
+func newHouseIn(t testing.TB, dir string, limit int, tenants ...string) *house {
+	t.Helper()
+	return newHouseWith(t, &sqlite.Provider{Dir: dir}, dir, limit, tenants...)
+}
+
+// newHouseWith makes a house whose databases are the provider's; the directory
+// keeps the control plane's key.
+func newHouseWith(t testing.TB, provider tenancy.Provider, dir string, limit int, tenants ...string) *house {
+	t.Helper()
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	must(t, err)
-	h := &house{t: t, ring: ring, faults: &faults{Provider: &sqlite.Provider{Dir: t.TempDir()}}}
+	h := &house{t: t, ring: ring, faults: &faults{Provider: provider}}
 	h.pool, err = tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": h.faults}, Master: ring, Limit: limit})
 	must(t, err)
 	t.Cleanup(func() { must(t, h.pool.Close(context.Background())) })
 	hosts, err := tenancy.NewHosts(tenancy.Hosts{BaseDomain: "auth.test"})
 	must(t, err)
 	h.directory = tenancy.NewDirectory(h.pool, hosts)
-	h.cp = &tenancy.Tenant{Row: tenancy.Row{TenantID: platform, ID: platform}, State: tenancy.StateActive, DataKey: ring.NewDataKey(platform)}
+	keyFile := filepath.Join(dir, "key-of-control-plane")
+	key, err := os.ReadFile(keyFile)
+	h.cp = &tenancy.Tenant{Row: tenancy.Row{TenantID: platform, ID: platform}, State: tenancy.StateActive, DataKey: string(key)}
+	if err == nil {
+		must(t, h.directory.Open(context.Background(), h.cp))
+		return h
+	}
+	h.cp.DataKey = ring.NewDataKey(platform)
+	must(t, os.WriteFile(keyFile, []byte(h.cp.DataKey), 0o600))
 	must(t, h.pool.Create(context.Background(), h.cp))
 	h.inside(h.cp, func(ctx context.Context) {
 		must(t, tenancy.Tenants.Create(ctx, h.cp))

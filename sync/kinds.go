@@ -29,6 +29,13 @@ type Kind[T any] struct {
 	// and a creation.
 	Rekey func(ctx context.Context, from, to *T) []tenancy.Stmt
 
+	// Rename gives a row the name of a copy beside a row of the tenant's own
+	// (contract C6.24); nil where the value of Column cannot be another.
+	Rename func(*T)
+
+	// OptIn marks a kind of which only rows that ask for it are shared.
+	OptIn bool
+
 	// Switch is the tenant's own switch for the kind; nil takes the
 	// configuration's.
 	Switch func(tenancy.SyncSwitches) *bool
@@ -68,15 +75,50 @@ var roles = Kind[tenancy.Role]{
 	Copy: func(to, from *tenancy.Role) { // contract C6.13
 		to.Name, to.NameKey, to.Description = from.Name, from.NameKey, from.Description
 	},
+	Rename: func(r *tenancy.Role) {
+		r.Name += " (platform)"
+		r.NameKey = tenancy.NameKeyOf(r.Name)
+	},
 	Remove: func(ctx context.Context, r *tenancy.Role) []tenancy.Stmt { return tenancy.RemoveRole(ctx, r.ID) },
 	Switch: func(s tenancy.SyncSwitches) *bool { return s.Roles },
 }
 
+// connections are copied without their secrets, which stay on the control plane.
+var connections = Kind[tenancy.Connection]{
+	Name: tenancy.KindConnection, Table: tenancy.Connections, Column: "name", OptIn: true,
+	Of: func(c *tenancy.Connection) Member {
+		return Member{&c.Row, &c.Name, c.Name, &c.IsSystem, &c.Origin, c.Metadata}
+	},
+	Copy: func(to, from *tenancy.Connection) { // contract C6.14
+		to.Name, to.DisplayName, to.Strategy, to.Options = from.Name, from.DisplayName, from.Strategy, from.Options
+		to.ShowAsButton, to.IsDomainConnection, to.Realms = from.ShowAsButton, from.IsDomainConnection, from.Realms
+	},
+	Remove: func(ctx context.Context, c *tenancy.Connection) []tenancy.Stmt {
+		return tenancy.RemoveConnection(ctx, c.ID)
+	},
+	Rename: func(c *tenancy.Connection) { c.Name += "-platform" },
+	Switch: func(s tenancy.SyncSwitches) *bool { return s.Connections },
+}
+
+// entity is what an expression sees of a row.
+func (k *Kind[T]) entity(row *T) Entity {
+	m := k.Of(row)
+	e := Entity{Kind: k.Name, ID: m.Row.ID, Name: m.Title, Metadata: m.Metadata}
+	if server, ok := any(row).(*tenancy.ResourceServer); ok {
+		e.Name, e.Identifier = server.Name, server.Identifier
+	}
+	return e
+}
+
 // shared reports whether a row of the control plane is meant for tenants:
-// built-in rows never are (contract C6.7), nor are those whose metadata opts
-// out with false or "false" (contract C6.18).
-func shared(m Member) bool {
+// built-in rows never are (contract C6.7), nor are those whose metadata opts out
+// with false or "false"; of an opt-in kind, only those that opt in (C6.18).
+func (k *Kind[T]) shared(row *T) bool {
+	m := k.Of(row)
 	choice := m.Metadata["sync"]
+	if k.OptIn {
+		return !*m.IsSystem && (choice == true || choice == "true")
+	}
 	return !*m.IsSystem && choice != false && choice != "false"
 }
 

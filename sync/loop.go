@@ -64,16 +64,35 @@ type Config struct {
 	// Every is how often the loop looks for work by itself. Default 30 s.
 	Every time.Duration
 
-	// ResourceServersOff and RolesOff turn a kind off in all tenants. Copies made
-	// before are removed.
-	ResourceServersOff, RolesOff bool
+	// ResourceServersOff, RolesOff and ConnectionsOff turn a kind off in all
+	// tenants. Copies made before are removed, or detached.
+	ResourceServersOff, RolesOff, ConnectionsOff bool
 
 	// Inherit is which settings tenants inherit where their own choice does not
 	// say. The zero value means all.
 	Inherit tenancy.Inheritance
 
-	// Transform makes a tenant's value of an inherited setting. May be nil.
-	Transform tenancy.Transform
+	// Transforms make a tenant's values of inherited settings. May be nil.
+	Transforms tenancy.Transforms
+
+	// Exclude reports whether a tenant gets no copy of a row. An error leaves
+	// what the tenant has of it as it is, and is shown in [Status]. It has to
+	// give the same for the same arguments. May be nil.
+	Exclude func(Entity, *tenancy.Tenant) (bool, error)
+
+	// Expressions names what Exclude and Transforms do. When it, or anything else
+	// that decides what tenants get, is not what a tenant was last compared by,
+	// everything is compared in that tenant.
+	Expressions string
+
+	// OnConflict is the policy of kinds, by their names; the default is
+	// [PolicyRefuse].
+	OnConflict map[string]string
+
+	// Detach has copies of rows that a tenant is no longer to get become its own,
+	// instead of removing them. Rows that are deleted on the control plane are
+	// removed in any case.
+	Detach bool
 
 	// Recorder is told what operators should know. May be nil.
 	Recorder tenancy.Recorder
@@ -96,6 +115,7 @@ type Loop struct {
 	source    source
 
 	kick    chan struct{} // holds one hint
+	repairs chan struct{} // the same, for repairs
 	alone   sync.Mutex    // one Run at a time
 	loading sync.Mutex
 
@@ -122,15 +142,14 @@ func New(c Config) *Loop {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Loop{
+	l := &Loop{
 		directory: c.Directory, pool: c.Pool, locker: c.Locker, workers: c.Workers, every: c.Every, now: c.Now,
-		rules: rules{
-			servers: !c.ResourceServersOff, roles: !c.RolesOff, inherit: c.Inherit,
-			transform: c.Transform, recorder: c.Recorder,
-		},
-		backoff: backoff, kick: make(chan struct{}, 1), targets: map[string]*target{}, unnoted: map[*target]bool{},
+		rules:   rulesOf(c),
+		backoff: backoff, kick: make(chan struct{}, 1), repairs: make(chan struct{}, 1), targets: map[string]*target{}, unnoted: map[*target]bool{},
 		progress: make(chan struct{}),
 	}
+	l.source.rules = &l.rules
+	return l
 }
 
 // Kick hints that there may be work. It never blocks.
@@ -160,9 +179,14 @@ func (l *Loop) Snapshot(ctx context.Context, t *tenancy.Tenant) error {
 		return err
 	}
 	out, err := l.visit(ctx, job{tenant: t, picture: p, full: true}, l.pool.Enter)
-	if err != nil {
-		return err
+	if err == nil {
+		l.visited(t, out)
 	}
+	return err
+}
+
+// visited takes note of a visit that Run did not make.
+func (l *Loop) visited(t *tenancy.Tenant, out outcome) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	known := l.targets[t.ID]
@@ -170,10 +194,9 @@ func (l *Loop) Snapshot(ctx context.Context, t *tenancy.Tenant) error {
 		known = &target{tenant: t}
 		l.targets[t.ID] = known
 	}
-	known.succeeded(out, fingerprint(t), l.now(), l.every)
+	known.succeeded(out, t, &l.rules, l.now(), l.every)
 	l.unnoted[known] = true
 	l.changed()
-	return nil
 }
 
 // errClosed is returned while there is no control plane yet.

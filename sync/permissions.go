@@ -84,15 +84,15 @@ func (p *plan) dropScopes(server *tenancy.ResourceServer, before []tenancy.Scope
 // permissions gives each copied role exactly those of the control plane's
 // permissions whose resource server and scope exist in the tenant, and counts
 // the others (contract C6.13).
-func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want map[string]*tenancy.Role) error {
-	have, err := p.permissionRows(servers, d)
+func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want *wish[tenancy.Role]) error {
+	have, err := p.permissionRows(servers, d, want)
 	if err != nil {
 		return err
 	}
 	defined := definitions(servers.present)
-	guarded := map[string]bool{}
+	guarded, lacks := map[string]bool{}, map[string][]string{}
 	for _, role := range d.present {
-		if role.Origin == "" || want[role.Origin] == nil || !p.work.roles.has(role.Origin) {
+		if role.Origin == "" || want.of(role.Origin) == nil || !p.work.roles.has(role.Origin) {
 			continue
 		}
 		for _, perm := range p.picture.permissions[role.Origin] {
@@ -106,10 +106,11 @@ func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenanc
 				p.pending++ // the tenant can change it
 			}
 			row := tenancy.NewRolePermission(role.ID, server.ID, perm.scope)
-			if have[row.ID] {
+			if _, ok := have[row.ID]; ok {
 				delete(have, row.ID)
 				continue
 			}
+			lacks[role.ID] = append(lacks[role.ID], perm.identifier+" "+perm.scope)
 			if own && !guarded[server.ID] {
 				guarded[server.ID] = true
 				p.stmts = append(p.stmts, tenancy.Require(p.inside,
@@ -122,7 +123,33 @@ func (p *plan) permissions(servers delta[tenancy.ResourceServer], d delta[tenanc
 	for _, id := range sortedKeys(have) {
 		p.stmts = append(p.stmts, tenancy.RolePermissions.Remove(p.inside, id))
 	}
+	if p.explain {
+		p.explainPermissions(servers, d, lacks, have)
+	}
 	return nil
+}
+
+// explainPermissions adds what roles lack of their permissions and have too many
+// to the drift. Of a role that is missing itself that goes without saying.
+func (p *plan) explainPermissions(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], lacks map[string][]string, extra map[string]*tenancy.RolePermission) {
+	identifiers := map[string]string{}
+	for _, server := range servers.present {
+		identifiers[server.ID] = server.Identifier
+	}
+	surplus := map[string][]string{}
+	for _, id := range sortedKeys(extra) {
+		row := extra[id]
+		surplus[row.RoleID] = append(surplus[row.RoleID], identifiers[row.ResourceServerID]+" "+row.Permission)
+	}
+	for _, role := range d.present {
+		if slices.Contains(d.inserted, role) || len(lacks[role.ID])+len(surplus[role.ID]) == 0 {
+			continue
+		}
+		p.drift = append(p.drift, Drift{
+			Entity: roles.Name, OriginID: role.Origin, LocalID: role.ID, Kind: DriftModified, Action: "update",
+			Fields: []Difference{{"permissions", append([]string{}, lacks[role.ID]...), append([]string{}, surplus[role.ID]...)}},
+		})
+	}
 }
 
 // skip counts a permission that the tenant cannot have now. Those of the
@@ -152,13 +179,13 @@ func definitions(servers []*tenancy.ResourceServer) map[string]*definition {
 	return byIdentifier
 }
 
-// permissionRows returns the ids of the permission rows of the selected copies
+// permissionRows returns, by id, the permission rows of the selected copies
 // of roles, as they are once resource servers have been changed.
-func (p *plan) permissionRows(servers delta[tenancy.ResourceServer], d delta[tenancy.Role]) (map[string]bool, error) {
-	have := map[string]bool{}
+func (p *plan) permissionRows(servers delta[tenancy.ResourceServer], d delta[tenancy.Role], want *wish[tenancy.Role]) (map[string]*tenancy.RolePermission, error) {
+	have := map[string]*tenancy.RolePermission{}
 	var ids []any
 	for _, role := range d.present {
-		if role.Origin != "" && p.work.roles.has(role.Origin) && !slices.Contains(d.inserted, role) {
+		if role.Origin != "" && p.work.roles.has(role.Origin) && want.of(role.Origin) != nil && !slices.Contains(d.inserted, role) {
 			ids = append(ids, role.ID)
 		}
 	}
@@ -195,7 +222,8 @@ func (p *plan) permissionRows(servers delta[tenancy.ResourceServer], d delta[ten
 			server = id
 		}
 		if !removed[server] && slices.Contains(ids, any(role)) { // else they go with it
-			have[tenancy.Join(role, server, scope)] = true
+			row := tenancy.NewRolePermission(role, server, scope)
+			have[row.ID] = row
 		}
 	}
 	return have, errors.Join(rows.Err(), rows.Close())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -25,52 +26,140 @@ type delta[T any] struct {
 	rekeyed   [][2]*T // from, to
 	parked    []*T    // copies to take their unique value from, until they get the new one
 	updated   []*T    // with the new members set
+	detached  []*T    // copies that became the tenant's own, as such
 	inserted  []*T
 	conflicts []Conflict
 	present   []*T // what is there afterwards, of what was looked at
+
+	was     map[*T]*T     // rows as they were, of those that are changed
+	adopted []*T          // among updated: rows that were the tenant's own
+	former  map[*T]string // what detached rows were copies of
+	waiting int64         // copies under another name than they should have
 }
 
-// reconcile compares the rows a tenant has with the control plane's, by id.
+// reconcile compares the rows a tenant has with those it should have, by id.
 // have holds, of the selected, every copy and every row in the way of one.
 // Copies are matched by origin, never by name (contract C6.8).
-func reconcile[T any](k *Kind[T], want map[string]*T, sel selection, have []T) delta[T] {
-	r := reconciler[T]{kind: k, want: want, byOrigin: map[string]*T{}, byID: map[string]*T{}, byUnique: map[string]*T{}}
+func reconcile[T any](w *wish[T], sel selection, have []T) delta[T] {
+	r := reconciler[T]{wish: w, kind: w.kind, byOrigin: map[string]*T{}, byID: map[string]*T{}, byUnique: map[string]*T{}}
+	r.was, r.former = map[*T]*T{}, map[*T]string{}
 	for i := range have {
-		m := k.Of(&have[i])
+		m := r.kind.Of(&have[i])
 		r.byID[m.Row.ID], r.byUnique[*m.Unique] = &have[i], &have[i]
 		if *m.Origin != "" {
 			r.byOrigin[*m.Origin] = &have[i]
 		}
 	}
-	ids := sel.ids
-	if sel.all {
-		ids = sortedKeys(want)
+	ids := w.some(sel)
+	for _, id := range ids {
+		r.settle(id)
 	}
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return want[id] == nil })
 	r.findStuck(ids)
 	for _, id := range ids {
 		r.place(id)
 	}
 	for i := range have {
-		row := &have[i]
-		origin := *k.Of(row).Origin
-		switch {
-		case slices.ContainsFunc(r.rekeyed, func(pair [2]*T) bool { return pair[0] == row }):
-		case origin == "" || !sel.has(origin) || want[origin] != nil:
-			r.present = append(r.present, row)
-		default:
-			r.removed = append(r.removed, row)
-		}
+		r.end(&have[i], sel)
 	}
 	return r.delta
 }
 
 type reconciler[T any] struct {
 	delta[T]
+	wish                     *wish[T]
 	kind                     *Kind[T]
-	want                     map[string]*T // by id
 	byOrigin, byID, byUnique map[string]*T // what the tenant has
 	stuck                    map[*T]bool   // copies that cannot get the unique value they should have
+}
+
+// end decides what becomes of a row that is there: whether it goes.
+func (r *reconciler[T]) end(row *T, sel selection) {
+	m := r.kind.Of(row)
+	origin := *m.Origin
+	switch {
+	case slices.ContainsFunc(r.rekeyed, func(pair [2]*T) bool { return pair[0] == row }):
+	case origin == "" || !sel.has(origin) || r.wish.of(origin) != nil || r.wish.held(origin):
+		r.present = append(r.present, row)
+	case r.wish.detaches(origin):
+		r.remember(row)
+		*m.Origin, *m.IsSystem = "", false
+		r.former[row] = origin
+		r.detached, r.present = append(r.detached, row), append(r.present, row)
+	default:
+		r.removed = append(r.removed, row)
+	}
+}
+
+// remember keeps a row as it is before it is changed.
+func (r *reconciler[T]) remember(row *T) *T {
+	if r.was[row] == nil {
+		before := *row
+		r.was[row] = &before
+	}
+	return r.was[row]
+}
+
+// settle deals with a row of the tenant's own in place of a copy: one that was a
+// copy is one again, and the policy says what becomes of others.
+func (r *reconciler[T]) settle(id string) {
+	unique := *r.kind.Of(r.wish.of(id)).Unique
+	copied, holder := r.byOrigin[id], r.byUnique[unique]
+	if former := r.formerCopy(id); copied == nil && former != nil && (holder == nil || holder == former) {
+		r.take(id, former)
+		return
+	}
+	if copied == nil && holder == nil {
+		holder = r.byID[id] // as after an import
+	}
+	if holder == nil || holder == copied || *r.kind.Of(holder).Origin != "" {
+		return
+	}
+	switch policy := r.wish.rules.policies[r.kind.Name]; {
+	case policy == PolicyAdopt && copied == nil && !*r.kind.Of(holder).IsSystem && (r.byID[id] == nil || r.byID[id] == holder):
+		r.take(id, holder)
+		r.adopted = append(r.adopted, holder)
+	case r.kind.Rename != nil:
+		r.rename(id, copied, policy)
+	}
+}
+
+// formerCopy returns the tenant's row that was a copy of the control plane's and was
+// detached, or nil.
+func (r *reconciler[T]) formerCopy(id string) *T {
+	for local, origin := range r.wish.detached {
+		if of, ok := cutKind(local, r.kind.Name); ok && origin == id {
+			if row := r.byID[of]; row != nil && *r.kind.Of(row).Origin == "" {
+				return row
+			}
+		}
+	}
+	return nil
+}
+
+// take makes a row of the tenant's own the copy.
+func (r *reconciler[T]) take(id string, row *T) {
+	r.remember(row)
+	*r.kind.Of(row).Origin = id
+	r.byOrigin[id] = row
+}
+
+// rename has a copy made, or kept, under its other name, if that is free.
+func (r *reconciler[T]) rename(id string, copied *T, policy string) {
+	row := r.wish.otherName(id)
+	unique := *r.kind.Of(&row).Unique
+	if policy != PolicyRename && (copied == nil || *r.kind.Of(copied).Unique != unique) {
+		return
+	}
+	if holder := r.byUnique[unique]; holder != nil && holder != copied {
+		return
+	}
+	for other, from := range r.wish.shared {
+		if other != id && *r.kind.Of(from).Unique == unique {
+			return
+		}
+	}
+	r.wish.renamed[id] = &row
+	r.waiting++
 }
 
 // findStuck finds the copies that have to keep their old name, because what
@@ -85,7 +174,7 @@ func (r *reconciler[T]) findStuck(ids []string) {
 			if row == nil || r.stuck[row] {
 				continue
 			}
-			unique := *r.kind.Of(r.want[id]).Unique
+			unique := *r.kind.Of(r.wish.of(id)).Unique
 			if holder := r.byUnique[unique]; holder != nil && holder != row && !r.yields(holder, unique) {
 				r.stuck[row], again = true, true
 			}
@@ -95,7 +184,7 @@ func (r *reconciler[T]) findStuck(ids []string) {
 
 // place decides what becomes of one row of the control plane in the tenant.
 func (r *reconciler[T]) place(id string) {
-	from := r.want[id]
+	from := r.wish.of(id)
 	wanted := r.kind.Of(from)
 	holder, held := r.byUnique[*wanted.Unique]
 	if row := r.byOrigin[id]; row != nil {
@@ -103,14 +192,14 @@ func (r *reconciler[T]) place(id string) {
 			r.conflict(id, holder)
 			return
 		}
-		before := *row
+		before := r.remember(row)
 		m := r.kind.Of(row)
 		*m.IsSystem = true
 		r.kind.Copy(row, from)
-		if reflect.DeepEqual(before, *row) {
+		if reflect.DeepEqual(before, row) {
 			return
 		}
-		if *r.kind.Of(&before).Unique != *m.Unique {
+		if *r.kind.Of(before).Unique != *m.Unique {
 			r.parked = append(r.parked, row)
 		}
 		r.updated = append(r.updated, row)
@@ -128,7 +217,7 @@ func (r *reconciler[T]) place(id string) {
 	case !r.yields(holder, *wanted.Unique):
 		r.conflict(id, holder)
 		return
-	case r.kind.Rekey != nil && r.want[*r.kind.Of(holder).Origin] == nil:
+	case r.kind.Rekey != nil && r.wish.of(*r.kind.Of(holder).Origin) == nil:
 		r.rekeyed = append(r.rekeyed, [2]*T{holder, row})
 	}
 	r.inserted = append(r.inserted, row)
@@ -140,15 +229,17 @@ func (r *reconciler[T]) place(id string) {
 // can be here.
 func (r *reconciler[T]) yields(holder *T, unique string) bool {
 	origin := *r.kind.Of(holder).Origin
-	if origin == "" || r.stuck[holder] {
+	if origin == "" || r.stuck[holder] || r.wish.held(origin) {
 		return false
 	}
-	from := r.want[origin]
-	return from == nil || *r.kind.Of(from).Unique != unique
+	if from := r.wish.of(origin); from != nil {
+		return *r.kind.Of(from).Unique != unique
+	}
+	return !r.wish.detaches(origin)
 }
 
 func (r *reconciler[T]) conflict(id string, holder *T) {
-	m := r.kind.Of(r.want[id])
+	m := r.kind.Of(r.wish.of(id))
 	r.conflicts = append(r.conflicts, Conflict{
 		Entity: r.kind.Name, OriginID: id,
 		LocalID: r.kind.Of(holder).Row.ID, Value: m.Title,
@@ -173,7 +264,7 @@ func (d delta[T]) statements(ctx context.Context, k *Kind[T]) []tenancy.Stmt {
 				tenancy.Join("", id), id))
 		}
 	}
-	for _, row := range d.updated {
+	for _, row := range slices.Concat(d.detached, d.updated) {
 		list = append(list, k.Table.Replace(ctx, row))
 	}
 	for _, row := range d.inserted {
@@ -183,17 +274,24 @@ func (d delta[T]) statements(ctx context.Context, k *Kind[T]) []tenancy.Stmt {
 }
 
 // haveOf reads what reconcile needs to see of a tenant's rows: all, or those
-// that are copies of the selected or stand in their place.
-func haveOf[T any](ctx context.Context, k *Kind[T], ids, uniques []string, all bool) ([]T, error) {
+// that are copies of the selected or stand in their place. uniques are further
+// unique values to look at.
+func haveOf[T any](ctx context.Context, w *wish[T], sel selection, uniques ...string) ([]T, error) {
+	k, origins, ids := w.kind, sel.ids, w.locals(sel)
+	uniques = append(uniques, w.uniques(sel)...)
 	switch {
-	case all:
+	case sel.all:
 		return k.Table.Find(ctx, tenancy.Filter{})
 	case len(uniques) == 0 && len(ids) == 0:
 		return nil, nil
 	case len(uniques) == 0:
-		return k.Table.Find(ctx, tenancy.Filter{Where: "id IN ? OR origin IN ?", Args: []any{ids, ids}})
+		return k.Table.Find(ctx, tenancy.Filter{Where: "id IN ? OR origin IN ?", Args: []any{ids, origins}})
 	case len(ids) == 0:
 		return k.Table.Find(ctx, tenancy.Filter{Where: k.Column + " IN ?", Args: []any{uniques}})
 	}
-	return k.Table.Find(ctx, tenancy.Filter{Where: "id IN ? OR origin IN ? OR " + k.Column + " IN ?", Args: []any{ids, ids, uniques}})
+	return k.Table.Find(ctx, tenancy.Filter{Where: "id IN ? OR origin IN ? OR " + k.Column + " IN ?", Args: []any{ids, origins, uniques}})
 }
+
+// cutKind returns the id in a key of [tenancy.SyncState.Detached], where it is one
+// of the kind.
+func cutKind(key, kind string) (string, bool) { return strings.CutPrefix(key, kind+"/") }

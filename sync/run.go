@@ -20,6 +20,7 @@ type job struct {
 	tenant  *tenancy.Tenant
 	picture *picture
 	full    bool
+	retry   bool // it failed the last time
 }
 
 type result struct {
@@ -42,6 +43,8 @@ type run struct {
 	whole           bool // the next look goes over all tenants
 	troubles        int  // looks in a row that failed
 	notes           notes
+	pass            pass
+	compaction      compaction
 	turn            turn
 	group           sync.WaitGroup
 }
@@ -83,6 +86,7 @@ func (r *run) run(ctx context.Context) {
 		case <-every.C:
 			r.whole = true
 			r.lookSoon()
+			r.compact(ctx)
 		case <-timer.C:
 			r.timeIsUp(ctx)
 		case jobs <- first:
@@ -238,8 +242,8 @@ func (r *run) head(queue *[]*target, jobs chan job) (chan job, job) {
 		t := (*queue)[0]
 		if at, due := t.due(r.picture); due && !at.After(r.now()) && r.targets[t.tenant.ID] == t {
 			return jobs, job{
-				target: t, tenant: t.tenant, picture: r.picture,
-				full: !t.known || t.chooses() || !t.behind(r.picture),
+				target: t, tenant: t.tenant, picture: r.picture, retry: t.attempts > 0,
+				full: !t.known || !t.ruled(r.picture) || t.chooses(r.picture) || !t.behind(r.picture),
 			}
 		}
 		t.busy = false
@@ -258,11 +262,16 @@ func (r *run) finish(ctx context.Context, res result) {
 	switch {
 	case res.err == nil:
 		r.visits++
-		t.succeeded(res.out, fingerprint(res.tenant), r.now(), r.every)
+		if res.out.wrote {
+			r.pass.tenants++
+			r.pass.revision = max(r.pass.revision, res.out.revision)
+		}
+		t.succeeded(res.out, res.tenant, &r.rules, r.now(), r.every)
 	case ctx.Err() != nil:
 		return // called off
 	default:
 		r.failures++
+		r.pass.failed++
 		t.failed(res.err, r.now(), r.backoff(t.attempts+1))
 	}
 	if r.targets[res.tenant.ID] != t {

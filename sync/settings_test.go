@@ -3,7 +3,8 @@ package sync
 import (
 	"context"
 	"encoding/json"
-	"strings"
+	"errors"
+	"sync/atomic"
 	"testing"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -113,27 +114,61 @@ func TestInheritanceChoice(t *testing.T) {
 	}
 }
 
-// A transform makes the inherited value of each tenant; one that fails, or makes
-// something invalid, leaves the default (contract C7.12).
+// A transform makes the inherited value of each tenant; one that makes something
+// invalid leaves the default, and one that fails what was there. Both are in the
+// explanation and in the status (contract C7.12, C7.24).
 func TestTransform(t *testing.T) {
 	h := newHouse(t, "acme", "widgets")
+	var broken atomic.Bool
 	l := h.loop(func(c *Config) {
-		c.Transform = func(key string, value json.RawMessage, row *tenancy.Tenant) (json.RawMessage, error) {
-			switch key {
-			case "support_email":
-				return json.RawMessage(strings.ReplaceAll(`"support+ID@example.com"`, "ID", row.ID)), nil
-			case "session_lifetime":
-				return json.RawMessage(`"long"`), nil
-			}
-			return value, nil
+		c.Transforms = tenancy.Transforms{
+			"support_email": func(value json.RawMessage, row *tenancy.Tenant) (json.RawMessage, error) {
+				if broken.Load() && row.ID == "acme" {
+					return nil, errors.New("no such key: plan")
+				}
+				return json.RawMessage(`"support+` + row.ID + `-` + row.Metadata["plan"] + `@example.com"`), nil
+			},
+			"session_lifetime": func(json.RawMessage, *tenancy.Tenant) (json.RawMessage, error) { return json.RawMessage(`"long"`), nil },
 		}
 	})
 	start(t, l)
-	h.set(platform, `{"support_email":"support@example.com","session_lifetime":72,"sender_name":"CP"}`)
-	settle(t, l)
+	h.set(platform, `{"support_email":"support@example.com","sender_name":"CP"}`)
+	s := settle(t, l)
 	for _, id := range []string{"acme", "widgets"} {
-		equal(t, "address", h.effective(id, "support_email"), `"support+`+id+`@example.com" control_plane`)
-		equal(t, "invalid", h.effective(id, "session_lifetime"), "168 default")
+		equal(t, "address", h.effective(id, "support_email"), `"support+`+id+`-@example.com" control_plane`)
 		equal(t, "untouched", h.effective(id, "sender_name"), `"CP" control_plane`)
 	}
+	equal(t, "problems", s.Tenants[0].Problems, 0)
+
+	// What a tenant is called decides, so changing it is a change.
+	h.alter("widgets", func(r *tenancy.Tenant) { r.Metadata = map[string]string{"plan": "pro"} })
+	settle(t, l)
+	equal(t, "address of a plan", h.effective("widgets", "support_email"), `"support+widgets-pro@example.com" control_plane`)
+
+	broken.Store(true)
+	h.set(platform, `{"support_email":"help@example.com","session_lifetime":72}`)
+	settle(t, l)
+	equal(t, "left as it was", h.effective("acme", "support_email"), `"support+acme-@example.com" control_plane`)
+	equal(t, "invalid", h.effective("acme", "session_lifetime"), "168 default")
+	s, err := l.Status(t.Context(), Filter{TenantID: "acme"})
+	must(t, err)
+	got := s.Tenants[0]
+	equal(t, "status", []any{got.State, got.Problems, got.Attempts, got.LastError}, []any{
+		StateInSync, 2, 0, "left as it was: settings session_lifetime: The transform's result is no value of this setting",
+	})
+	equal(t, "problems", got.ProblemList, []Problem{
+		{"settings", "session_lifetime", "The transform's result is no value of this setting"},
+		{"settings", "support_email", "no such key: plan"},
+	})
+	h.in("acme", func(ctx context.Context) {
+		x, err := tenancy.ExplainSettings(ctx, "support_email")
+		must(t, err)
+		equal(t, "explained", []any{x.Settings[0].TransformedBy, x.Settings[0].Error, x.Settings[0].Source}, []any{"support_email", "no such key: plan", "control_plane"})
+	})
+	broken.Store(false)
+	h.set(platform, `{"support_email":"again@example.com","session_lifetime":null}`)
+	settle(t, l)
+	s, err = l.Status(t.Context(), Filter{TenantID: "acme"})
+	must(t, err)
+	equal(t, "mended", []any{s.Tenants[0].Problems, s.Tenants[0].LastError}, []any{0, nil})
 }

@@ -13,11 +13,14 @@ import (
 // picture is what the control plane shares, at a revision or a little later.
 // It is immutable: one picture serves the visits to all tenants.
 type picture struct {
+	rules    *rules
 	revision int64 // everything up to here is in it
 	shared   int64 // revision of the newest change of something shared; at most revision
 
 	servers     map[string]*tenancy.ResourceServer // by id
 	roles       map[string]*tenancy.Role           // by id
+	connections map[string]*tenancy.Connection     // by id
+	unshared    map[string]map[string]bool         // ids of rows that are not shared, by kind
 	permissions map[string][]permission            // by role id
 	rolesUsing  map[string][]string                // role ids by the id of a resource server
 	settings    map[string]json.RawMessage         // the control plane's own
@@ -41,6 +44,7 @@ type permission struct {
 
 // source reads the control plane. It is safe for concurrent use.
 type source struct {
+	rules   *rules
 	mu      sync.Mutex
 	current *picture
 	seen    int64            // newest revision in latest and tenants
@@ -64,13 +68,32 @@ func (s *source) refresh(inside context.Context) (*picture, error) {
 		return old, nil
 	case old == nil:
 		s.seen = head
-		return s.reread(inside, &picture{since: head, shared: head, latest: map[entity]int64{}}, head)
+		return s.reread(inside, startingAt(head), head)
 	case head < max(old.revision, old.since): // restored from a backup: nothing known holds
 		s.current, s.seen, s.tenants = nil, head, nil
-		return s.reread(inside, &picture{since: head, shared: head, latest: map[entity]int64{}}, head)
+		return s.reread(inside, startingAt(head), head)
 	}
-	return s.reread(inside, old, head)
+	next, err := s.reread(inside, old, head)
+	if !errors.Is(err, errCompacted) {
+		return next, err
+	}
+	// What changed up to the horizon cannot be told any more: everything is read,
+	// and tenants that have not applied as much are compared in full.
+	horizon, err := tenancy.Compacted(inside)
+	if err != nil {
+		return nil, err
+	}
+	s.current, s.seen, s.tenants = nil, horizon, map[string]int64{tenancy.AnyID: head}
+	return s.reread(inside, startingAt(horizon), head)
 }
+
+// startingAt is a picture of nothing, whose history begins at a revision.
+func startingAt(revision int64) *picture {
+	return &picture{since: revision, shared: revision, revision: -1, latest: map[entity]int64{}}
+}
+
+// errCompacted is returned where the log no longer tells what changed.
+var errCompacted = errors.New("the change log was compacted")
 
 // start has the history begin at the revision, if the source is new: tenants
 // that applied as much can be told what changed since.
@@ -85,7 +108,8 @@ func (s *source) start(since int64) {
 // reread makes the next picture; only what changed is read anew. s.mu is held.
 func (s *source) reread(inside context.Context, old *picture, head int64) (*picture, error) {
 	next := &picture{
-		revision: head, shared: old.shared, servers: old.servers, roles: old.roles, permissions: old.permissions,
+		rules: s.rules, revision: head, shared: old.shared, servers: old.servers, roles: old.roles, permissions: old.permissions,
+		connections: old.connections, unshared: maps.Clone(old.unshared),
 		rolesUsing: old.rolesUsing, settings: old.settings, latest: maps.Clone(old.latest), since: old.since,
 	}
 	seen, err := s.follow(inside, next)
@@ -141,7 +165,14 @@ func (s *source) follow(inside context.Context, p *picture) (seen int64, err err
 		}
 		s.tenants[e.id] = revision
 	}
-	return seen, errors.Join(rows.Err(), rows.Close())
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return 0, err
+	}
+	// Asked after the log was read: what it lacked is known then.
+	if horizon, err := tenancy.Compacted(inside); err != nil || horizon > s.seen {
+		return 0, errors.Join(err, errCompacted)
+	}
+	return seen, nil
 }
 
 // tenantsSince returns the tenants whose registry row changed after a revision,
@@ -161,14 +192,14 @@ func (s *source) tenantsSince(revision int64) (changed map[string]int64, seen in
 // read reads the kinds that are stale, or not read yet.
 func (p *picture) read(inside context.Context, stale map[string]bool) error {
 	if p.servers == nil || stale[tenancy.KindResourceServer] {
-		list, err := sharedRows(inside, &resourceServers)
+		list, err := readShared(inside, p, &resourceServers)
 		if err != nil {
 			return err
 		}
 		p.servers = list
 	}
 	if p.roles == nil || stale[tenancy.KindRole] {
-		list, err := sharedRows(inside, &roles)
+		list, err := readShared(inside, p, &roles)
 		if err != nil {
 			return err
 		}
@@ -177,6 +208,13 @@ func (p *picture) read(inside context.Context, stale map[string]bool) error {
 			return err
 		}
 		p.rolesUsing = usersOf(p.permissions)
+	}
+	if p.connections == nil || stale[tenancy.KindConnection] {
+		list, err := readShared(inside, p, &connections)
+		if err != nil {
+			return err
+		}
+		p.connections = list
 	}
 	if p.settings == nil || stale[tenancy.KindSettings] {
 		p.settings = map[string]json.RawMessage{}
@@ -204,17 +242,25 @@ func usersOf(permissions map[string][]permission) map[string][]string {
 	return using
 }
 
-func sharedRows[T any](inside context.Context, k *Kind[T]) (map[string]*T, error) {
+// readShared reads the rows of a kind that are shared, and notes the ids of the
+// others.
+func readShared[T any](inside context.Context, p *picture, k *Kind[T]) (map[string]*T, error) {
 	list, err := k.Table.Find(inside, tenancy.Filter{Where: "is_system = ?", Args: []any{false}})
 	if err != nil {
 		return nil, err
 	}
-	byID := make(map[string]*T, len(list))
+	byID, others := make(map[string]*T, len(list)), map[string]bool{}
 	for i := range list {
-		if m := k.Of(&list[i]); shared(m) {
-			byID[m.Row.ID] = &list[i]
+		if id := k.Of(&list[i]).Row.ID; k.shared(&list[i]) {
+			byID[id] = &list[i]
+		} else {
+			others[id] = true
 		}
 	}
+	if p.unshared == nil {
+		p.unshared = map[string]map[string]bool{}
+	}
+	p.unshared[k.Name] = others
 	return byID, nil
 }
 

@@ -56,8 +56,14 @@ type TenantStatus struct {
 	Conflicts     int          `json:"conflicts"`
 	Skipped       int64        `json:"skipped"`
 
-	// ConflictList is read from the tenant itself where one tenant is asked for.
+	// Problems counts rows and settings that were left as they were because an
+	// expression of the configuration failed; LastError is the first of them.
+	Problems int `json:"problems"`
+
+	// ConflictList and ProblemList are read from the tenant itself where one
+	// tenant is asked for.
 	ConflictList []Conflict `json:"conflict_list,omitempty"`
+	ProblemList  []Problem  `json:"problem_list,omitempty"`
 }
 
 const (
@@ -88,7 +94,7 @@ func (l *Loop) Status(ctx context.Context, f Filter) (*Status, error) {
 		status := l.status(p, f, unlisted)
 		l.mu.Unlock()
 		if status.Complete || !time.Now().Before(deadline) {
-			return status, l.addConflicts(ctx, f, status)
+			return status, l.addLists(ctx, f, status)
 		}
 		if stale {
 			l.Kick()
@@ -145,7 +151,7 @@ func (l *Loop) status(p *picture, f Filter, unlisted map[string]int64) *Status {
 		if !inScope(t.tenant) || f.TenantID != "" && f.TenantID != id {
 			continue
 		}
-		s.Complete = s.Complete && t.position(p) >= revision
+		s.Complete = s.Complete && t.position(p) >= revision && t.ruled(p)
 		if f.State == "" || f.State == t.state(p) {
 			list = append(list, t)
 		}
@@ -185,7 +191,7 @@ func (t *target) status(p *picture) TenantStatus {
 	s := TenantStatus{
 		TenantID: t.tenant.ID, State: t.state(p), Applied: t.position(p), Target: p.revision,
 		Attempts: t.attempts, LastSyncedAt: tenancy.At(t.lastSynced), NextAttemptAt: tenancy.At(t.nextAttempt),
-		Conflicts: t.conflicts, Skipped: t.skipped,
+		Conflicts: t.conflicts, Skipped: t.skipped, Problems: t.problems,
 	}
 	s.Lag = max(s.Target-s.Applied, 0)
 	if t.lastError != "" {
@@ -194,10 +200,10 @@ func (t *target) status(p *picture) TenantStatus {
 	return s
 }
 
-// addConflicts reads the conflicts of the one tenant that was asked for, with
+// addLists reads the conflicts and problems of the one tenant that was asked for, with
 // both ids (contract C6.22). Lists of many tenants carry only their number.
-func (l *Loop) addConflicts(ctx context.Context, f Filter, s *Status) error {
-	if f.TenantID == "" || len(s.Tenants) != 1 || s.Tenants[0].Conflicts == 0 {
+func (l *Loop) addLists(ctx context.Context, f Filter, s *Status) error {
+	if f.TenantID == "" || len(s.Tenants) != 1 || s.Tenants[0].Conflicts+s.Tenants[0].Problems == 0 {
 		return nil
 	}
 	t, ok := l.directory.ByID(f.TenantID)
@@ -211,7 +217,7 @@ func (l *Loop) addConflicts(ctx context.Context, f Filter, s *Status) error {
 	defer leave()
 	state, err := syncState(inside)
 	if err == nil {
-		s.Tenants[0].ConflictList = conflictsOf(state)
+		s.Tenants[0].ConflictList, s.Tenants[0].ProblemList = conflictsOf(state), problemsOf(state)
 	}
 	return nil
 }
@@ -223,6 +229,7 @@ type Stats struct {
 	Behind    int   // of these, with changes to apply
 	Failed    int   // of these, failed several times
 	Conflicts int   // rows that are not copied, in all tenants
+	Problems  int   // rows and settings that an expression failed for, in all tenants
 	Lag       int64 // revisions the tenant furthest behind lacks
 	Visits    int64 // made and gone well, since New
 	Failures  int64 // made and gone wrong, since New
@@ -244,6 +251,7 @@ func (l *Loop) Stats() Stats {
 		}
 		s.Tenants++
 		s.Conflicts += t.conflicts
+		s.Problems += t.problems
 		if t.behind(l.picture) {
 			s.Behind++
 			s.Lag = max(s.Lag, l.picture.revision-t.applied)

@@ -3,7 +3,6 @@ package sync
 import (
 	"context"
 	"encoding/json"
-	"hash/fnv"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -15,10 +14,10 @@ import (
 // the tenant's database.
 type target struct {
 	tenant  *tenancy.Tenant
-	known   bool   // whether applied is known
-	applied int64  // the tenant is applied up to here
-	choice  uint64 // fingerprint of the switches that were applied; 0 for unknown
-	changed int64  // revision at which the registry row changed last
+	known   bool  // whether applied is known
+	applied int64 // the tenant is applied up to here
+	choice  int64 // fingerprint of the switches that were applied; 0 for unknown
+	changed int64 // revision at which the registry row changed last
 
 	attempts    int // failed in a row
 	lastError   string
@@ -27,7 +26,9 @@ type target struct {
 	conflicts   int
 	skipped     int64
 	pending     int64
-	quiet       int // looks at what is open, in a row, that changed nothing
+	problems    int
+	rules       int64 // names the configuration that was applied
+	quiet       int   // looks at what is open, in a row, that changed nothing
 
 	busy bool // queued or being visited
 }
@@ -41,11 +42,16 @@ func inScope(t *tenancy.Tenant) bool {
 // behind reports whether the tenant lacks anything of the picture. One that has
 // applied more than there is belongs to an older copy of the control plane.
 func (t *target) behind(p *picture) bool {
-	return !t.known || t.applied < p.shared || t.applied > p.revision || t.chooses()
+	return !t.known || t.applied < p.shared || t.applied > p.revision || !t.ruled(p) || t.chooses(p)
 }
 
+// ruled reports whether the tenant was last compared by this configuration.
+func (t *target) ruled(p *picture) bool { return t.rules == p.rules.version }
+
 // chooses reports whether the tenant's switches changed since it was visited.
-func (t *target) chooses() bool { return t.changed > t.applied && t.choice != fingerprint(t.tenant) }
+func (t *target) chooses(p *picture) bool {
+	return t.changed > t.applied && t.choice != p.rules.fingerprint(t.tenant)
+}
 
 // open reports whether something may follow without any change on the control
 // plane: the tenant can rename a row that is in the way.
@@ -80,10 +86,11 @@ func (t *target) position(p *picture) int64 {
 // what is open: every time for a conflict (contract C6.25), and with growing
 // distance for permissions that wait for a scope, of which there can be some in
 // every tenant.
-func (t *target) succeeded(out outcome, choice uint64, now time.Time, again time.Duration) {
-	t.known, t.applied, t.choice = true, out.revision, choice
+func (t *target) succeeded(out outcome, of *tenancy.Tenant, rules *rules, now time.Time, again time.Duration) {
+	t.known, t.applied, t.choice = true, out.revision, rules.fingerprint(of)
 	t.conflicts, t.skipped, t.pending = out.conflicts, out.skipped, out.pending
-	t.attempts, t.lastError, t.lastSynced = 0, "", now
+	t.problems, t.rules = out.problems, rules.version
+	t.attempts, t.lastError, t.lastSynced = 0, out.problem, now
 	t.quiet++
 	if out.wrote {
 		t.quiet = 0
@@ -119,28 +126,24 @@ func reason(err error) string {
 	return strings.ToValidUTF8(err.Error()[:min(len(err.Error()), 2048)], "")
 }
 
-// fingerprint tells apart what a tenant's registry row says about sync.
-func fingerprint(t *tenancy.Tenant) uint64 {
-	b, _ := json.Marshal([]any{t.Inheritance, t.Sync}) // plain data always has a form in JSON
-	h := fnv.New64a()
-	_, _ = h.Write(b)
-	return max(h.Sum64(), 1)
-}
-
 // record tells the control plane's log about a tenant that fails: the first
 // time, and when it is called failed (contract C6.29).
 func (r *rules) record(inside context.Context, tenant string, attempts int, err error) {
-	if r.recorder == nil || attempts != 1 && attempts != failedAfter {
+	if attempts == 1 || attempts == failedAfter {
+		r.tell(inside, "sync.failed", map[string]any{"tenant_id": tenant, "attempts": attempts, "error": reason(err)})
+	}
+}
+
+// tell records something in the control plane's log.
+func (r *rules) tell(inside context.Context, text string, details map[string]any) {
+	if r.recorder == nil {
 		return
 	}
-	details, encoding := json.Marshal(map[string]any{"tenant_id": tenant, "attempts": attempts, "error": reason(err)})
-	if encoding != nil {
-		details = nil
+	b, err := json.Marshal(details)
+	if err != nil {
+		b = nil
 	}
-	r.recorder.Record(inside, tenancy.Event{
-		Type: "gh_sync", Details: details,
-		Description: "tenant " + tenant + " could not be synced",
-	})
+	r.recorder.Record(inside, tenancy.Event{Type: "gh_sync", Details: b, Description: text})
 }
 
 // failedAfter is from how many failures in a row a tenant is called failed.

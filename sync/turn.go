@@ -36,6 +36,25 @@ func (r *run) takeTurns(ctx context.Context) {
 		r.group.Go(func() { r.turn.answer <- r.locker.Lock(ctx, lockName) })
 	case !work && r.turn.state == turnOurs:
 		r.giveUpTurn(ctx)
+		r.endPass(ctx)
+	}
+}
+
+// pass is a burst of work: what was done since there was nothing to do.
+type pass struct {
+	tenants  int // in which something was written
+	failed   int // visits
+	revision int64
+}
+
+// endPass records what a pass did, if it did anything.
+func (r *run) endPass(ctx context.Context) {
+	done := r.pass
+	r.pass = pass{}
+	if done.tenants > 0 {
+		r.group.Go(func() {
+			r.tellApplied(ctx, map[string]any{"revision": done.revision, "tenants": done.tenants, "failed": done.failed})
+		})
 	}
 }
 

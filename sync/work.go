@@ -9,12 +9,12 @@ import (
 
 // work says what has to be compared in a tenant.
 type work struct {
-	servers, roles selection
-	settings       bool
+	servers, roles, connections selection
+	settings                    bool
 }
 
 // everything compares all there is.
-var everything = work{servers: selection{all: true}, roles: selection{all: true}, settings: true}
+var everything = work{servers: selection{all: true}, roles: selection{all: true}, connections: selection{all: true}, settings: true}
 
 // selection is some entities of a kind, by their ids on the control plane, or
 // all of them.
@@ -55,7 +55,7 @@ func (p *picture) workAfter(applied int64) work {
 	if w, ok := p.works.Load(applied); ok {
 		return w.(work)
 	}
-	servers, roles := map[string]bool{}, map[string]bool{}
+	servers, roles, connections := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	var w work
 	for e, revision := range p.latest {
 		if revision <= applied {
@@ -70,11 +70,13 @@ func (p *picture) workAfter(applied int64) work {
 			}
 		case tenancy.KindRole:
 			roles[e.id] = true
+		case tenancy.KindConnection:
+			connections[e.id] = true
 		case tenancy.KindSettings:
 			w.settings = w.settings || e.id == tenancy.SettingsOwn || e.id == tenancy.AnyID
 		}
 	}
-	w.servers, w.roles = selected(servers), selected(roles)
+	w.servers, w.roles, w.connections = selected(servers), selected(roles), selected(connections)
 	if w.servers.all {
 		w.roles = selection{all: true}
 	}

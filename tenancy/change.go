@@ -12,6 +12,7 @@ const (
 	KindTenant         = "tenant"          // a row of the registry
 	KindResourceServer = "resource_server" // synced
 	KindRole           = "role"            // synced, with its permissions
+	KindConnection     = "connection"      // synced where it asks to be
 	KindSettings       = "settings"        // inherited
 )
 
@@ -81,4 +82,56 @@ func ChangesAfter(ctx context.Context, since int64, limit int) ([]Change, error)
 		list = append(list, c)
 	}
 	return list, rows.Err()
+}
+
+// Compacted returns the revision up to which changes may be missing from the
+// entered control plane's log: who knows less cannot learn from it what changed.
+func Compacted(ctx context.Context) (int64, error) {
+	var horizon int64
+	err := QueryRow(ctx, `SELECT value FROM counters WHERE tenant_id = @tenant AND id = 'compacted'`, nil, &horizon)
+	if errors.Is(err, ErrNotFound) {
+		return 0, nil
+	}
+	return horizon, err
+}
+
+// compactStep is how many revisions one statement removes, so that other writers
+// hardly wait.
+const compactStep = 2000
+
+// Compact removes changes from the entered control plane's log: those of before
+// forget, and those of before settled that every reader has applied, which are the
+// ones up to a revision.
+func Compact(ctx context.Context, applied int64, settled, forget time.Time) error {
+	horizon, err := Compacted(ctx)
+	if err != nil {
+		return err
+	}
+	old, err := lastBefore(ctx, forget)
+	if err != nil {
+		return err
+	}
+	done, err := lastBefore(ctx, settled)
+	if err != nil {
+		return err
+	}
+	for end := max(old, min(done, applied)); horizon < end; {
+		horizon = min(horizon+compactStep, end)
+		err := Commit(ctx,
+			// The horizon goes first, on engines where reading does not wait.
+			SQL(ctx, `INSERT INTO counters (tenant_id, id, value) VALUES (@tenant, 'compacted', ?)
+				ON CONFLICT (tenant_id, id) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`, horizon),
+			SQL(ctx, `DELETE FROM change_log WHERE tenant_id = @tenant AND revision <= ?`, horizon))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lastBefore returns the newest revision of before a time, 0 for none.
+func lastBefore(ctx context.Context, t time.Time) (int64, error) {
+	var revision int64
+	err := QueryRow(ctx, `SELECT COALESCE(MAX(revision), 0) FROM change_log WHERE tenant_id = @tenant AND created_at < ?`, []any{At(t)}, &revision)
+	return revision, err
 }

@@ -22,6 +22,7 @@ type Client struct {
 	SecretHash         string `json:"-"`
 	Secret             string `json:"-" gorm:"serializer:sealed"`
 	PreviousSecretHash string `json:"-"` // still accepted during a rotation overlap
+	PreviousSecret     string `json:"-" gorm:"serializer:sealed"`
 	PreviousUntil      Time   `json:"-"`
 
 	TokenEndpointAuthMethod string   `json:"token_endpoint_auth_method"`

@@ -40,7 +40,7 @@ func NewClientConnection(clientID, connectionID string) *ClientConnection {
 
 // The tables of connections.
 var (
-	Connections       = newTable[Connection]("connections", configuration())
+	Connections       = newTable[Connection]("connections", configuration(), logged(KindConnection, sameID))
 	ClientConnections = newTable[ClientConnection]("client_connections", configuration())
 )
 

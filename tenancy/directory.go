@@ -29,7 +29,9 @@ type Directory struct {
 
 // NewDirectory makes a directory that knows nobody yet; see [Directory.Open].
 func NewDirectory(pool *Pool, hosts *Hosts) *Directory {
-	return &Directory{hosts: hosts, pool: pool, byID: map[string]*Tenant{}, byOrganization: map[string]*Tenant{}}
+	d := &Directory{hosts: hosts, pool: pool, byID: map[string]*Tenant{}, byOrganization: map[string]*Tenant{}}
+	pool.follow(d.ByID)
+	return d
 }
 
 // Open reads the registry of a control plane whose database exists.
@@ -144,10 +146,14 @@ func (d *Directory) Run(ctx context.Context) {
 func (d *Directory) Refresh(ctx context.Context) error {
 	d.looking.Lock()
 	defer d.looking.Unlock()
+	began := time.Now()
 	err := d.refresh(ctx)
 	d.mu.Lock()
 	d.stale = err
 	d.mu.Unlock()
+	if err == nil {
+		d.pool.outlook.saw(began)
+	}
 	return err
 }
 
@@ -191,23 +197,38 @@ func (d *Directory) refresh(ctx context.Context) error {
 		fresh[c.EntityID] = t // nil where it is gone
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	var fenced []*Tenant
+	before := make(map[string]*Tenant, len(fresh))
 	for id, t := range fresh {
+		before[id] = d.byID[id]
+		if fenceChanged(d.byID[id], t) {
+			fenced = append(fenced, t)
+		}
 		d.put(id, t)
 	}
 	d.head = changes[len(changes)-1].Revision
+	d.mu.Unlock()
+	for id, t := range fresh {
+		d.pool.succeed(before[id], t)
+	}
+	d.tell(fenced)
 	return nil
 }
 
 func (d *Directory) reload(ctx context.Context) error {
 	d.looking.Lock()
 	defer d.looking.Unlock()
+	began := time.Now()
 	inside, leave, err := d.EnterControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	return d.load(inside)
+	if err := d.load(inside); err != nil {
+		return err
+	}
+	d.pool.outlook.saw(began)
+	return nil
 }
 
 // load reads the whole registry. The revision is read first: a change that
@@ -222,16 +243,31 @@ func (d *Directory) load(inside context.Context) error {
 		return err
 	}
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	cp := d.controlPlane
+	cp, old := d.controlPlane, d.byID
 	d.byID = make(map[string]*Tenant, len(list))
 	d.byOrganization = make(map[string]*Tenant, len(list))
 	d.byID[cp.ID] = cp
+	var fenced []*Tenant
 	for i := range list {
+		if fenceChanged(old[list[i].ID], &list[i]) {
+			fenced = append(fenced, &list[i])
+		}
 		d.put(list[i].ID, &list[i])
 	}
 	d.head = head
+	d.mu.Unlock()
+	for i := range list {
+		d.pool.succeed(old[list[i].ID], &list[i])
+	}
+	d.tell(fenced)
 	return nil
+}
+
+// tell lets the tenants' open databases hear of their registry rows.
+func (d *Directory) tell(list []*Tenant) {
+	for _, t := range list {
+		d.pool.learnOf(t)
+	}
 }
 
 // put replaces what is known of a tenant; d.mu is held.

@@ -22,7 +22,8 @@ type Settings struct {
 	own       map[string]json.RawMessage
 	inherited map[string]json.RawMessage
 	choice    Inheritance // which keys are inherited, resolved; zero before the first sync
-	changed   Time        // when the own values changed last
+	remarks   map[string]Remark
+	changed   Time // when the own values changed last
 	tenant    *Tenant
 	values    map[string]any // in effect, decoded
 }
@@ -56,7 +57,7 @@ func readSettings(ctx context.Context) (*Settings, error) {
 		case SettingsOwn:
 			s.own, s.changed = row.Values, row.UpdatedAt
 		case SettingsInherited:
-			s.inherited, s.choice = row.Values, row.Choice
+			s.inherited, s.choice, s.remarks = row.Values, row.Choice, row.Remarks
 		}
 	}
 	s.values = make(map[string]any, len(settingKeys))
@@ -210,10 +211,10 @@ type Explained struct {
 	Default       json.RawMessage `json:"default"`
 	IfOwnRemoved  json.RawMessage `json:"if_own_removed"`
 	Inheritable   bool            `json:"inheritable"`
-	ExcludedBy    *string         `json:"excluded_by"` // the choice that keeps an inheritable key from being inherited
-	TransformedBy *string         `json:"transformed_by"`
-	Error         *string         `json:"error"`
-	ChangedAt     *Time           `json:"changed_at"` // of the own values, where the source is own
+	ExcludedBy    *string         `json:"excluded_by"`    // the choice that keeps an inheritable key from being inherited
+	TransformedBy *string         `json:"transformed_by"` // the key of the configured transform
+	Error         *string         `json:"error"`          // why the transform made no value
+	ChangedAt     *Time           `json:"changed_at"`     // of the own values, where the source is own
 }
 
 // Explanation is the answer to where a tenant's settings come from.
@@ -260,6 +261,12 @@ func (s *Settings) explain(key string) Explained {
 	}
 	if by := s.choice.excludedBy(key); x.Inheritable && by != "" && !s.tenant.IsControlPlane() {
 		x.ExcludedBy = &by
+	}
+	if remark, ok := s.remarks[key]; ok {
+		x.TransformedBy = &remark.By
+		if remark.Error != "" {
+			x.Error = &remark.Error
+		}
 	}
 	if x.Source == SourceOwn {
 		x.ChangedAt = &s.changed

@@ -28,6 +28,10 @@ type Housekeeper struct {
 	// Every is how long a swept tenant is left alone. Default 1 hour.
 	Every time.Duration
 
+	// Leftovers removes databases whose time is over, see [Lifecycle.DropCopies];
+	// nil for none.
+	Leftovers func(ctx context.Context, now time.Time) error
+
 	// Now is the clock rows expire by; nil is time.Now.
 	Now func() time.Time
 
@@ -131,13 +135,35 @@ func (h *Housekeeper) Stats() HousekeeperStats {
 func (h *Housekeeper) Run(ctx context.Context) {
 	tick := time.NewTicker(sweepRound)
 	defer tick.Stop()
-	for {
+	for n := 0; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
 		h.Sweep(ctx)
+		if n%leftoverRounds == 0 {
+			h.leftovers(ctx)
+		}
+	}
+}
+
+// leftoverRounds is how many rounds lie between two looks for left databases.
+const leftoverRounds = 20
+
+func (h *Housekeeper) leftovers(ctx context.Context) {
+	if h.Leftovers == nil {
+		return
+	}
+	err := h.Leftovers(ctx, h.now())
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	h.mu.Lock()
+	h.counts.Errors++
+	h.mu.Unlock()
+	if h.Log != nil {
+		h.Log.WarnContext(ctx, "databases that moves left could not be dropped; they are tried again", "error", err)
 	}
 }
 

@@ -96,30 +96,63 @@ func canBeChosen(key string) bool {
 }
 
 // Transform makes the value that a tenant inherits from the control plane's
-// value of a key. A nil value with a nil error means that the tenant does not
-// inherit this key.
-type Transform func(key string, value json.RawMessage, t *Tenant) (json.RawMessage, error)
+// value of a key. A result of nil or null with a nil error means that the tenant
+// does not inherit this key.
+type Transform func(value json.RawMessage, t *Tenant) (json.RawMessage, error)
+
+// Transforms are transforms by the key of the setting, e.g. "flags.enable_sso".
+type Transforms map[string]Transform
+
+// CheckTransformed returns a 400 for a key whose inherited value cannot be
+// transformed, because it is unknown or never inherited.
+func CheckTransformed(key string) error {
+	if !settingKeys[key].inheritable {
+		return invalidSetting("inherit.transform", "Not an inheritable key: "+key)
+	}
+	return nil
+}
+
+// Remark says of an inherited key what a transform did to it.
+type Remark struct {
+	By    string `json:"by"`              // the key of the transform
+	Error string `json:"error,omitempty"` // why there is no new value
+}
 
 // Inherit returns what a tenant inherits of its parent's values: those that can
-// be inherited and that the resolved choice covers, transformed where transform
-// is not nil. A transform that fails or gives an invalid value leaves the
-// product's default in effect (contract C7.12). Neither map is changed or
-// shared.
-func Inherit(parent map[string]json.RawMessage, choice Inheritance, t *Tenant, transform Transform) map[string]json.RawMessage {
-	inherited := make(map[string]json.RawMessage)
+// be inherited and that the resolved choice covers, transformed where there is a
+// transform. A result that is no value of the key leaves the product's default in
+// effect (contract C7.12); a transform that fails leaves what before, the values
+// inherited until now, has of the key. Both are in the remarks. No map is changed
+// or shared.
+func Inherit(parent map[string]json.RawMessage, choice Inheritance, t *Tenant, transforms Transforms, before map[string]json.RawMessage,
+) (values map[string]json.RawMessage, remarks map[string]Remark) {
+	values = make(map[string]json.RawMessage)
 	for key, value := range parent {
 		row := settingKeys[key]
 		if !row.inheritable || !choice.Covers(key) {
 			continue
 		}
-		if transform != nil {
-			made, err := transform(key, slices.Clone(value), t)
-			if err != nil || made == nil || jsonType(made) == "null" || row.check(key, made) != nil {
-				continue
-			}
-			value = made
+		transform := transforms[key]
+		if transform == nil {
+			values[key] = slices.Clone(value)
+			continue
 		}
-		inherited[key] = slices.Clone(value)
+		remark := Remark{By: key}
+		made, err := transform(slices.Clone(value), t)
+		if err != nil {
+			made, remark.Error = before[key], clip(err.Error())
+		} else if made != nil && jsonType(made) != "null" {
+			if err := row.check(key, made); err != nil {
+				made, remark.Error = nil, "The transform's result is no value of this setting"
+			}
+		}
+		if made != nil && jsonType(made) != "null" {
+			values[key] = slices.Clone(made)
+		}
+		if remarks == nil {
+			remarks = make(map[string]Remark)
+		}
+		remarks[key] = remark
 	}
-	return inherited
+	return values, remarks
 }

@@ -50,7 +50,11 @@ func TestInherit(t *testing.T) {
 			if err := json.Unmarshal(stored, &own); err != nil {
 				t.Fatal(err)
 			}
-			got, err := json.Marshal(tenancy.Inherit(parent, own.Over(c.global), &tenancy.Tenant{}, nil))
+			values, remarks := tenancy.Inherit(parent, own.Over(c.global), &tenancy.Tenant{}, nil, nil)
+			if remarks != nil {
+				t.Errorf("got remarks %v without a transform", remarks)
+			}
+			got, err := json.Marshal(values)
 			if err != nil || string(got) != c.want {
 				t.Errorf("got %s, %v, want %s", got, err, c.want)
 			}
@@ -58,26 +62,45 @@ func TestInherit(t *testing.T) {
 	}
 }
 
-// A transform decides per key; what it cannot make is not inherited (C7.12).
+// A transform makes a key's value; an invalid result leaves the default, and one
+// that fails what was there before. Both are told (contract C7.12, C7.24).
 func TestInheritTransform(t *testing.T) {
 	parent := map[string]json.RawMessage{
-		"session_lifetime": json.RawMessage(`72`), "sender_name": json.RawMessage(`"CP"`),
-		"support_url": json.RawMessage(`"https://x.test"`), "enabled_locales": json.RawMessage(`["de"]`),
+		"session_lifetime": json.RawMessage(`72`), "sender_name": json.RawMessage(`"CP"`), "sender_email": json.RawMessage(`"a@cp.test"`),
+		"support_url": json.RawMessage(`"https://x.test"`), "support_email": json.RawMessage(`"b@cp.test"`), "enabled_locales": json.RawMessage(`["de"]`),
 	}
-	got, err := json.Marshal(tenancy.Inherit(parent, tenancy.Inheritance{Mode: "all"}, &tenancy.Tenant{Row: tenancy.Row{ID: "acme"}},
-		func(key string, value json.RawMessage, row *tenancy.Tenant) (json.RawMessage, error) {
-			switch key {
-			case "session_lifetime":
-				return json.RawMessage(`-1`), nil
-			case "support_url":
-				return nil, errors.New("no")
-			case "sender_name":
-				return json.RawMessage(`"` + row.ID + `"`), nil
+	gives := func(value string, err error) tenancy.Transform {
+		return func(json.RawMessage, *tenancy.Tenant) (json.RawMessage, error) {
+			if value == "" {
+				return nil, err
 			}
-			return value, nil
-		}))
-	if want := `{"enabled_locales":["de"],"sender_name":"acme"}`; err != nil || string(got) != want {
+			return json.RawMessage(value), err
+		}
+	}
+	transforms := tenancy.Transforms{
+		"session_lifetime": gives(`-1`, nil), "sender_email": gives(`null`, nil),
+		"support_url": gives("", errors.New("no")), "support_email": gives("", errors.New("no")),
+		"sender_name": func(value json.RawMessage, t *tenancy.Tenant) (json.RawMessage, error) {
+			return json.RawMessage(`"` + t.ID + string(value[1:])), nil
+		},
+	}
+	before := map[string]json.RawMessage{"session_lifetime": json.RawMessage(`36`), "support_url": json.RawMessage(`"https://old.test"`)}
+	values, remarks := tenancy.Inherit(parent, tenancy.Inheritance{Mode: "all"}, &tenancy.Tenant{Row: tenancy.Row{ID: "acme"}}, transforms, before)
+	got, err := json.Marshal(values)
+	if want := `{"enabled_locales":["de"],"sender_name":"acmeCP","support_url":"https://old.test"}`; err != nil || string(got) != want {
 		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	for key, want := range map[string]tenancy.Remark{
+		"session_lifetime": {By: "session_lifetime", Error: "The transform's result is no value of this setting"},
+		"sender_name":      {By: "sender_name"}, "sender_email": {By: "sender_email"},
+		"support_url": {By: "support_url", Error: "no"}, "support_email": {By: "support_email", Error: "no"}, "enabled_locales": {},
+	} {
+		if remarks[key] != want {
+			t.Errorf("%s: got remark %+v, want %+v", key, remarks[key], want)
+		}
+	}
+	if string(parent["session_lifetime"]) != "72" || len(before) != 2 {
+		t.Error("what was given was changed")
 	}
 }
 

@@ -31,6 +31,12 @@ type Lifecycle struct {
 	// administrator within its linked organization. Nil roles mean Tenant Admin.
 	OwnerRoles       []string
 	OwnerPermissions []string
+
+	// Settle is how long replacing a data key waits for other processes over the
+	// same control plane. Default 2 s; negative where there are none.
+	Settle Settle
+
+	rotating sync.Mutex // one data key is replaced at a time
 }
 
 // KeyMaker sees to it that the entered tenant has signing keys.
@@ -171,6 +177,9 @@ func (l *Lifecycle) takeUp(inside context.Context, id string, may func(*Tenant) 
 		if t.State != StateFailed {
 			return stateConflict(t, StateProvisioning)
 		}
+		if t.ProvisioningStep != "" {
+			return errHalf(t.ProvisioningStep)
+		}
 		t.State, t.ProvisioningError = StateProvisioning, ""
 		return nil
 	}, j.stmts(inside)...)
@@ -233,7 +242,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	j.note("database", "started", nil)
-	if err := l.Pool.Drop(ctx, t); err != nil {
+	if err := errors.Join(l.dropAllCopies(ctx, id), l.Pool.Drop(ctx, t)); err != nil {
 		return errors.Join(fmt.Errorf("deleting tenant %s: %w", id, err), l.stuck(ctx, j, err))
 	}
 	j.note("database", "succeeded", nil)
@@ -244,7 +253,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	return l.Directory.Refresh(ctx)
 }
 
-// Resume takes up the creations and deletions that an end of the process cut
+// Resume takes up the creations, deletions and moves that an end of the process cut
 // off. It returns the errors of those that failed again, joined.
 func (l *Lifecycle) Resume(ctx context.Context) error {
 	var (
@@ -272,5 +281,5 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, l.resumeUpgrades(ctx))...)
+	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx))...)
 }

@@ -1,6 +1,7 @@
 package tenancy_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,15 @@ var admin = tenancy.ControlPlaneConfig{
 
 func newWorld(t *testing.T, dir, master string) *world {
 	t.Helper()
-	return newWorldOf(t, dir, master, map[string]tenancy.Provider{"": &sqlite.Provider{Dir: dir}})
+	return newWorldOf(t, dir, master, map[string]tenancy.Provider{
+		"": &sqlite.Provider{Dir: dir}, "other": &sqlite.Provider{Dir: dir + "-other"}, "third": &sqlite.Provider{Dir: dir + "-third"},
+	})
 }
 
+// newWorldOf opens a directory. master may be several secrets, a line each.
 func newWorldOf(t *testing.T, dir, master string, placements map[string]tenancy.Provider) *world {
 	t.Helper()
-	ring, err := tenancy.NewRing([]byte(master))
+	ring, err := tenancy.NewRing(bytes.Split([]byte(master), []byte("\n"))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,7 +36,10 @@ type OperationStatus string
 const (
 	OperationProvision   OperationKind = "provision"
 	OperationDeprovision OperationKind = "deprovision"
+	OperationRepair      OperationKind = "repair" // of tenants' copies; its tenant is the control plane
 	OperationUpgrade     OperationKind = "upgrade"
+	OperationMove        OperationKind = "move"
+	OperationImport      OperationKind = "import"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
@@ -46,6 +49,8 @@ const (
 // OperationParams are the parameters of all kinds.
 type OperationParams struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // a new tenant's own
+	Repair   *RepairProgress            `json:"repair,omitempty"`
+	Move     *MoveParams                `json:"move,omitempty"`
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -202,6 +207,9 @@ func (l *Lifecycle) resume(ctx context.Context, t *Tenant) error {
 		return err
 	}
 	defer leave()
+	if t.ProvisioningStep != "" {
+		return l.endedImport(inside, t)
+	}
 	j, err := pick(inside, OperationProvision, t.ID)
 	if err != nil {
 		return err
@@ -252,7 +260,13 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 	if errors.Is(err, ErrStale) { // another process was at the same operation
 		err = Commit(inside, remove()...)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	// The tenant is gone either way. What could not be scrubbed now, because
+	// somebody reads, is with the next tenant or with the next start.
+	_ = scrub(inside)
+	return nil
 }
 
 // stuck records that the removal of a tenant failed. The tenant stays deleting.
@@ -310,6 +324,9 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 	if op.Status != OperationFailed {
 		return nil, Errorf(http.StatusConflict, "operation_conflict", "Operation is %s and cannot be retried", op.Status)
 	}
+	if op.Kind == OperationRepair {
+		return retryRepair(inside, op.ID)
+	}
 	switch t, err := Tenants.Get(inside, op.Subject); {
 	case errors.Is(err, ErrNotFound):
 		return nil, Errorf(http.StatusConflict, "operation_conflict", "The tenant of this operation is gone")
@@ -328,8 +345,15 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 		return &began, nil
 	case op.Kind == OperationUpgrade:
 		return l.upgradeAgain(ctx, inside, t, op)
+	case op.Kind == OperationMove && op.Params.Move != nil:
+		o := MoveOptions{Placement: op.Params.Move.Placement, DropOld: op.Params.Move.DropOld}
+		began, err := l.StartMove(WithActor(ctx, op.InitiatedBy), t.ID, o)
+		if err == nil && began == nil {
+			err = Errorf(http.StatusConflict, "operation_conflict", "The tenant is in placement '%s' already", o.Placement)
+		}
+		return began, err
 	case op.Kind != OperationDeprovision:
-		return nil, Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q cannot be retried", op.Kind)
+		return nil, Errorf(http.StatusConflict, "operation_conflict", "Operations of kind %q cannot be retried", op.Kind)
 	default:
 		op.Status, op.Error = OperationRunning, ""
 		go func() { _ = l.Delete(context.WithoutCancel(ctx), op.Subject) }()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,20 +31,22 @@ type Pool struct {
 	idleTime   time.Duration
 	now        func() time.Time
 
-	mu       sync.Mutex
-	entries  map[string]*entry // those that can be entered, or waited for
-	closing  map[*entry]bool   // those on their way out
-	failures failures
-	slots    int // taken by databases that are opened, open or being closed
-	taken    int // file descriptors of these
-	idlers   int // slots of entries nobody but the background has entered
-	turn     int // whose turn it is, in order
+	mu          sync.Mutex
+	entries     map[string]*entry      // those that can be entered, or waited for
+	closing     map[*entry]bool        // those on their way out
+	successions map[string]*succession // by the key of the old row
+	failures    failures
+	slots       int // taken by databases that are opened, open or being closed
+	taken       int // file descriptors of these
+	idlers      int // slots of entries nobody but the background has entered
+	turn        int // whose turn it is, in order
 
 	departures uint64 // counts those who left, for entry.left
 	sweeping   bool   // a look at the idle ones is due
 	closed     bool
 
 	onChange sync.Map // *func() -> struct{}
+	outlook  outlook
 }
 
 // PoolConfig is what a [Pool] is made of.
@@ -96,7 +99,7 @@ func NewPool(c PoolConfig) (*Pool, error) {
 	}
 	p := &Pool{
 		placements: make(map[string]*placement), master: c.Master, limit: c.Limit, files: c.Files, patience: c.Patience, idleTime: c.IdleTime,
-		now: time.Now, entries: make(map[string]*entry), closing: make(map[*entry]bool), failures: make(failures),
+		now: time.Now, entries: make(map[string]*entry), successions: make(map[string]*succession), closing: make(map[*entry]bool), failures: make(failures),
 	}
 	engines := make(map[Provider]*engine)
 	for name, provider := range c.Placements {
@@ -210,6 +213,9 @@ func (p *Pool) take(t *Tenant, who rank) (*entry, error) {
 	if p.closed {
 		return nil, Unavailable(errors.New("shutting down"), "")
 	}
+	if len(p.successions) > 0 {
+		t = p.newest(t)
+	}
 	key := entryKey(t)
 	if e, ok := p.entries[key]; ok {
 		if e.late && e.state == opening && who == visitor {
@@ -243,7 +249,9 @@ func unconfigured(placement string) error {
 
 // entryKey tells a tenant from an earlier one of the same id, and one placement
 // from another.
-func entryKey(t *Tenant) string { return t.ID + "\x00" + t.Placement + "\x00" + t.DataKey }
+func entryKey(t *Tenant) string {
+	return t.ID + "\x00" + t.Placement + "\x00" + t.Database + "\x00" + t.DataKey
+}
 
 // Forget closes the tenant's database once nobody is inside any more, and waits
 // for it. New visitors open it anew. Deleting and moving a tenant begin so.
@@ -337,6 +345,9 @@ func (p *Pool) dataKeyOf(ctx context.Context, t *Tenant) (key string, err error)
 
 // Location is where the tenant's database is, for its provider.
 func (t *Tenant) Location() Location { return Location{Tenant: t.ID, Name: t.Database} }
+
+// Placements returns the names of the configured databases, sorted.
+func (p *Pool) Placements() []string { return slices.Sorted(maps.Keys(p.placements)) }
 
 // Watch has f called after changes were written to a control plane's change
 // log. f must not block. The returned function ends it. A call is a hint that

@@ -17,6 +17,7 @@ type entry struct {
 	engine    *engine
 	vault     *vault
 	db        Database
+	fence     fence
 	cache     cache
 
 	ready chan struct{} // closed when db or err is set
@@ -90,6 +91,7 @@ func (p *Pool) open(e *entry) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.opened(e)
 	e.vault, e.db, e.err = v, db, err
 	p.settle(e)
 }

@@ -66,7 +66,30 @@ type Database interface {
 	Close() error
 }
 
+// SnapshotDatabase is the optional ability of a [Database] to be read as it was
+// at one moment, while others write.
+type SnapshotDatabase interface {
+	Database
+
+	// Snapshot returns the moment of the call. The caller closes it.
+	Snapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is a database at one moment. It is used by one goroutine at a time.
+type Snapshot interface {
+	Querier
+	Close() error
+}
+
 // Querier is the reading half of a database connection.
 type Querier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (Rows, error)
+}
+
+// Scrubber is an ability that a [Database] may have.
+type Scrubber interface {
+	// Scrub makes what was deleted before unreadable in all files there are of
+	// the database. A Database without the ability leaves it to its engine, which
+	// may take a while, or needs to be told (VACUUM).
+	Scrub(ctx context.Context) error
 }

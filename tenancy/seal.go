@@ -5,7 +5,6 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 
 	"gorm.io/gorm/schema"
 )
@@ -24,13 +22,8 @@ import (
 // ciphertext, so that keys can be replaced without downtime. A Ring is
 // immutable and safe for concurrent use.
 type Ring struct {
-	primary uint32
-	keys    map[uint32]ringKey
-}
-
-type ringKey struct {
-	aead cipher.AEAD
-	raw  []byte
+	order []uint32 // ids of the keys as they were given; the first one seals
+	keys  map[uint32]cipher.AEAD
 }
 
 // ErrSealed is returned when a sealed value cannot be opened: it was sealed
@@ -46,7 +39,7 @@ func NewRing(secrets ...[]byte) (*Ring, error) {
 	if len(secrets) == 0 {
 		return nil, errors.New("a ring needs a secret")
 	}
-	r := &Ring{keys: make(map[uint32]ringKey, len(secrets))}
+	r := &Ring{keys: make(map[uint32]cipher.AEAD, len(secrets))}
 	for i, secret := range secrets {
 		if len(secret) < 16 {
 			return nil, fmt.Errorf("secret %d is %d bytes long; at least 16 are needed", i+1, len(secret))
@@ -65,9 +58,8 @@ func NewRing(secrets ...[]byte) (*Ring, error) {
 		}
 		sum := sha256.Sum256(append([]byte("gatehouse key id"), raw...))
 		id := binary.BigEndian.Uint32(sum[:4])
-		r.keys[id] = ringKey{aead, raw}
-		if i == 0 {
-			r.primary = id
+		if _, twice := r.keys[id]; !twice {
+			r.keys[id], r.order = aead, append(r.order, id)
 		}
 	}
 	return r, nil
@@ -75,88 +67,46 @@ func NewRing(secrets ...[]byte) (*Ring, error) {
 
 // Seal encrypts plaintext for one place: opening it needs the same place.
 func (r *Ring) Seal(place string, plaintext []byte) string {
-	k := r.keys[r.primary]
+	id := r.order[0]
 	head := make([]byte, 17, 17+len(plaintext)+16)
 	head[0] = sealVersion
-	binary.BigEndian.PutUint32(head[1:5], r.primary)
+	binary.BigEndian.PutUint32(head[1:5], id)
 	_, _ = rand.Read(head[5:17])
-	sealed := k.aead.Seal(head, head[5:17], plaintext, []byte(place))
+	sealed := r.keys[id].Seal(head, head[5:17], plaintext, []byte(place))
 	return base64.RawURLEncoding.EncodeToString(sealed)
 }
 
 // Open decrypts what Seal made. Errors are [ErrSealed].
 func (r *Ring) Open(place, sealed string) ([]byte, error) {
-	b, err := base64.RawURLEncoding.DecodeString(sealed)
-	if err != nil || len(b) < 17 || b[0] != sealVersion {
-		return nil, fmt.Errorf("%w: not a sealed value", ErrSealed)
+	id, b, err := keyID(sealed)
+	if err != nil {
+		return nil, err
 	}
-	k, ok := r.keys[binary.BigEndian.Uint32(b[1:5])]
+	k, ok := r.keys[id]
 	if !ok {
 		return nil, fmt.Errorf("%w: sealed with another key", ErrSealed)
 	}
-	plaintext, err := k.aead.Open(nil, b[5:17], b[17:], []byte(place))
+	plaintext, err := k.Open(nil, b[5:17], b[17:], []byte(place))
 	if err != nil {
 		return nil, fmt.Errorf("%w: altered, or of another place", ErrSealed)
 	}
 	return plaintext, nil
 }
 
-// NewDataKey makes a key for a tenant's secrets and returns it sealed.
-func (r *Ring) NewDataKey(tenant string) string {
-	var key [32]byte
-	_, _ = rand.Read(key[:])
-	return r.Seal("data_key:"+tenant, key[:])
+// keyID returns the id of the key that a value was sealed with, and the value's
+// bytes.
+func keyID(sealed string) (uint32, []byte, error) {
+	b, err := base64.RawURLEncoding.DecodeString(sealed)
+	if err != nil || len(b) < 17 || b[0] != sealVersion {
+		return 0, nil, fmt.Errorf("%w: not a sealed value", ErrSealed)
+	}
+	return binary.BigEndian.Uint32(b[1:5]), b, nil
 }
 
-// vault is a tenant's own ring and what is derived from its data key.
-type vault struct {
-	ring    *Ring
-	dataKey []byte
-	derived sync.Map // purpose -> []byte
-}
-
-func (r *Ring) vault(tenant, sealedDataKey string) (*vault, error) {
-	key, err := r.Open("data_key:"+tenant, sealedDataKey)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := NewRing(key)
-	if err != nil {
-		return nil, err
-	}
-	return &vault{ring: ring, dataKey: key}, nil
-}
-
-// Secret returns 32 bytes that only the entered tenant has, a different value
-// for each purpose. The slice is shared and must not be changed.
-func Secret(ctx context.Context, purpose string) ([]byte, error) {
-	s, err := spaceOf(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v := s.entry.vault
-	if b, ok := v.derived.Load(purpose); ok {
-		return b.([]byte), nil
-	}
-	b, err := hkdf.Key(sha256.New, v.dataKey, nil, "gatehouse secret: "+purpose, 32)
-	if err != nil {
-		return nil, err
-	}
-	v.derived.Store(purpose, b)
-	return b, nil
-}
-
-// HashSecret is how generated client secrets are stored: HMAC-SHA256 under a key
-// of the entered tenant. Generated secrets hold 256 random bits, so a slow hash
-// would protect nothing and cap logins of machines at a few per second.
-func HashSecret(ctx context.Context, secret string) (string, error) {
-	key, err := Secret(ctx, "client secrets")
-	if err != nil {
-		return "", err
-	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte(secret))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+// current reports whether a value was sealed with the key that seals now.
+func (r *Ring) current(sealed string) bool {
+	id, _, err := keyID(sealed)
+	return err == nil && id == r.order[0]
 }
 
 // sealed is the GORM serializer of fields tagged serializer:sealed. The place a

@@ -3,8 +3,6 @@ package tenancy
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"strings"
 )
@@ -17,17 +15,25 @@ func SetupToken(ctx context.Context) (string, error) {
 	if err != nil || made {
 		return "", err
 	}
-	return setupToken(ctx)
-}
-
-func setupToken(ctx context.Context) (string, error) {
-	key, err := Secret(ctx, "setup link")
+	tokens, err := setupTokens(ctx)
 	if err != nil {
 		return "", err
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write([]byte("first administrator"))
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), nil
+	return tokens[0], nil
+}
+
+// setupTokens are the token of the link, and those it had under data keys that
+// are being replaced.
+func setupTokens(ctx context.Context) ([]string, error) {
+	keys, err := Secrets(ctx, "setup link")
+	if err != nil {
+		return nil, err
+	}
+	list := make([]string, len(keys))
+	for i, key := range keys {
+		list[i] = hashUnder(key, "first administrator")
+	}
+	return list, nil
 }
 
 // CheckSetup returns nil for the token of a link that still works, and
@@ -37,11 +43,15 @@ func CheckSetup(ctx context.Context, token string) error {
 	if err != nil {
 		return err
 	}
-	right, err := setupToken(ctx)
+	tokens, err := setupTokens(ctx)
 	if err != nil {
 		return err
 	}
-	if made || !hmac.Equal([]byte(token), []byte(right)) {
+	right := false
+	for _, t := range tokens {
+		right = hmac.Equal([]byte(token), []byte(t)) || right
+	}
+	if made || !right {
 		return ErrNotFound
 	}
 	return nil

@@ -137,6 +137,15 @@ func QueryRow(ctx context.Context, text string, args []any, dest ...any) error {
 	return rows.Close()
 }
 
+// Ping reads from the entered tenant's database, as little as there is to read.
+func Ping(ctx context.Context) error {
+	err := QueryRow(ctx, `SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ''`, nil, new(int))
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
 // statementText is a parsed statement: its text with "?" everywhere, and which
 // of these stand for the tenant.
 type statementText struct {
@@ -243,7 +252,7 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	if settled && !s.entry.engine.exclusive {
 		stmts = append(stmts, settle(ctx))
 	}
-	if _, err := s.entry.db.Batch(ctx, stmts); err != nil {
+	if _, err := s.batch(ctx, stmts); err != nil {
 		return err
 	}
 	if settled {
@@ -271,7 +280,7 @@ func CommitCount(ctx context.Context, stmt Stmt) (int64, error) {
 	if stmt.change != nil || stmt.settled || stmt.ends {
 		return 0, fmt.Errorf("a statement with consequences needs Commit: %s", stmt.SQL)
 	}
-	n, err := s.entry.db.Batch(ctx, []Stmt{stmt})
+	n, err := s.batch(ctx, []Stmt{stmt})
 	if err != nil {
 		return 0, err
 	}

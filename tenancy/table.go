@@ -72,6 +72,7 @@ func newTable[T any](name string, options ...tableOption) *Table[T] {
 		o(&spec)
 	}
 	t := &Table[T]{name: name, schema: parsed, settled: spec.settled, access: spec.access, mark: spec.mark}
+	noteSealed(name, parsed)
 	columns := parsed.DBNames
 	t.insert = fmt.Sprintf("INSERT INTO %s (%s) VALUES (?%s)",
 		name, strings.Join(columns, ", "), strings.Repeat(", ?", len(columns)-1))

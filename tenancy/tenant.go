@@ -33,6 +33,12 @@ type Tenant struct {
 	Placement string `json:"-"`
 	Database  string `json:"-"`
 
+	// FenceFrom and FenceUntil are the write fence of a move under way, see
+	// [Lifecycle.Move]; Copies are what moves left or have begun elsewhere.
+	FenceFrom  Time   `json:"-"`
+	FenceUntil Time   `json:"-"`
+	Copies     []Copy `json:"-" gorm:"serializer:jsontext"`
+
 	// DataKey is the key of the tenant's secrets, sealed with the master key.
 	// Deleting it makes every copy of the tenant's database unreadable.
 	DataKey string `json:"-"`
@@ -84,6 +90,7 @@ type Inheritance struct {
 type SyncSwitches struct {
 	ResourceServers *bool `json:"resource_servers,omitempty"`
 	Roles           *bool `json:"roles,omitempty"`
+	Connections     *bool `json:"connections,omitempty"`
 }
 
 // MayBecome reports whether the life cycle has a way from one state to the

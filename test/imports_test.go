@@ -25,8 +25,8 @@ var layers = map[string]struct {
 	may []string
 	why string
 }{
-	"tenancy":            {[]string{}, "the domain knows neither how it is served nor where it is stored"},
-	"tenancy/migrations": {[]string{"tenancy/sqltext"}, "it is SQL, read by the providers and nobody else"},
+	"tenancy":            {[]string{"tenancy/migrations", "tenancy/sqltext"}, "the domain knows neither how it is served nor where it is stored"},
+	"tenancy/migrations": {[]string{"tenancy/sqltext"}, "it is SQL, read by the providers, and by the domain to carry rows whole"},
 	"tenancy/sqltext":    {[]string{}, "it reads SQL, whoever wrote it"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
 	"tenancy/sqlite": {
@@ -57,16 +57,17 @@ var layers = map[string]struct {
 		"the suite tests providers through the domain's interface only",
 	},
 	"tenancy/management": {
-		[]string{"tenancy", "tenancy/mail"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail"},
 		"it declares what it needs of the protocol as interfaces, so that the two can change apart",
 	},
-	"tenancy/console": {[]string{"tenancy", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
-	"oauth":           {[]string{"tenancy"}, "the protocol shares a stored login with the pages, and no code"},
+	"tenancy/console": {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
+	"oauth":           {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "the protocol shares a stored login with the pages, and no code"},
 	"oauth/login": {
-		[]string{"tenancy", "tenancy/mail"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail"},
 		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume",
 	},
-	"sync":                  {[]string{"tenancy"}, "it brings rows from one tenant to others, whoever wrote them"},
+	"tenancy/expr":          {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "an expression sees what it is given and reaches nothing"},
+	"sync":                  {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "it brings rows from one tenant to others, whoever wrote them"},
 	"caddymodule":           {[]string{"..."}, "it puts the parts together"},
 	"":                      {[]string{"..."}, "it is the modules under one name"},
 	"caddymodule/gatehouse": {[]string{"..."}, "it is Caddy with the modules in it"},
@@ -87,6 +88,7 @@ var foreign = []struct {
 		"everything else is a plain Go library, built and tested in seconds",
 	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
+	{"cel.dev/", []string{"tenancy/expr"}, false, "expressions are bounded where they are compiled"},
 	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/d1", "tenancy/libsql", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
 	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},
 }

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -17,6 +18,8 @@ type failure struct {
 	Code    string // of the protocol, e.g. invalid_request; may be empty
 	Detail  string // for whoever operates the application; may be empty
 	Return  string // where the person can go on; may be empty
+
+	RetryAfter string // seconds, for status 503; empty for a few
 }
 
 // Error implements error.
@@ -55,6 +58,9 @@ func (p *Pages) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, tenancy.ErrUnavailable):
 		p.logger.ErrorContext(r.Context(), "hosted page", slog.Any("error", err), slog.String("request_id", requestID))
 		f = &failure{Status: http.StatusServiceUnavailable, Message: "The service is temporarily unavailable (request " + requestID + ")."}
+		if shown != nil {
+			f.RetryAfter = shown.Header["Retry-After"]
+		}
 	default:
 		p.logger.ErrorContext(r.Context(), "hosted page", slog.Any("error", err), slog.String("request_id", requestID))
 		f = &failure{Status: http.StatusInternalServerError, Message: "Internal error (request " + requestID + ")."}
@@ -71,7 +77,7 @@ func (p *Pages) showFailure(w http.ResponseWriter, r *http.Request, f *failure) 
 		pg.Title = "Something went wrong"
 	}
 	if f.Status == http.StatusServiceUnavailable {
-		pg.retryAfter = "5"
+		pg.retryAfter = cmp.Or(f.RetryAfter, "5")
 	}
 	if err := p.render(w, r, pg); err != nil { // a template that cannot be filled is a fault of the program
 		p.logger.ErrorContext(r.Context(), "error page", slog.Any("error", err))

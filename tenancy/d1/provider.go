@@ -136,6 +136,9 @@ func (p *Provider) Drop(ctx context.Context, loc tenancy.Location) error {
 	return p.ready().Drop(ctx, loc)
 }
 
+// SchemaVersion implements tenancy.Versioned.
+func (p *Provider) SchemaVersion() int64 { return p.ready().SchemaVersion() }
+
 // Count returns how many databases there are of this installation, also half made
 // ones. With it a lost control plane is told from a first start.
 func (p *Provider) Count(ctx context.Context) (int, error) {
@@ -151,4 +154,7 @@ func (p *Provider) Close() error {
 }
 
 // Interface guards
-var _ tenancy.Provider = (*Provider)(nil)
+var (
+	_ tenancy.Provider  = (*Provider)(nil)
+	_ tenancy.Versioned = (*Provider)(nil)
+)

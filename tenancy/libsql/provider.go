@@ -260,5 +260,16 @@ func (p *Provider) Close() error {
 	return nil
 }
 
+// SchemaVersion implements tenancy.Versioned.
+func (p *Provider) SchemaVersion() int64 {
+	if p.known != nil {
+		return p.known.Version()
+	}
+	return migrations.All().Version()
+}
+
 // Interface guards
-var _ tenancy.Provider = (*Provider)(nil)
+var (
+	_ tenancy.Provider  = (*Provider)(nil)
+	_ tenancy.Versioned = (*Provider)(nil)
+)

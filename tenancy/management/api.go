@@ -28,9 +28,8 @@ type Config struct {
 	// [tenancy.Hosts.ValidTenantID]. Nil leaves it to the grammar.
 	ValidTenantID func(id string) error
 
-	// SyncStatus answers GET /sync/status inside the control plane, once the
-	// caller is let in. Nil answers 501.
-	SyncStatus http.Handler
+	// Sync answers what is below /sync. Nil answers 501.
+	Sync *Sync
 
 	// Upgrades returns how far the upgrade of all tenants' databases is, see
 	// [tenancy.Upgrader]. Nil answers 501.
@@ -77,6 +76,7 @@ type Lifecycle interface {
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).

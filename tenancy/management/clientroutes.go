@@ -40,9 +40,9 @@ func rotateSecret(ctx context.Context, c *Call, in *rotation) (any, error) {
 		}
 		changed := *before
 		row = &changed
-		row.PreviousSecretHash, row.PreviousUntil = "", 0
+		row.PreviousSecretHash, row.PreviousSecret, row.PreviousUntil = "", "", 0
 		if overlap > 0 {
-			row.PreviousSecretHash = before.SecretHash
+			row.PreviousSecretHash, row.PreviousSecret = before.SecretHash, before.Secret
 			row.PreviousUntil = tenancy.At(c.api.config.Now().Add(time.Duration(overlap) * time.Second))
 		}
 		row.Secret = tenancy.NewID("", 64)

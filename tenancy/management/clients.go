@@ -217,14 +217,14 @@ func clientSecret(ctx context.Context, c *Call, before, row *tenancy.Client) err
 		row.Secret = tenancy.NewID("", 64)
 	}
 	if row.IsPublic() {
-		row.Secret, row.SecretHash, row.PreviousSecretHash, row.PreviousUntil = "", "", "", 0
+		row.Secret, row.SecretHash, row.PreviousSecretHash, row.PreviousSecret, row.PreviousUntil = "", "", "", "", 0
 		return nil
 	}
 	if before != nil && row.Secret == before.Secret {
 		return nil
 	}
 	var err error
-	row.PreviousSecretHash, row.PreviousUntil = "", 0
+	row.PreviousSecretHash, row.PreviousSecret, row.PreviousUntil = "", "", 0
 	row.SecretHash, err = tenancy.HashSecret(ctx, row.Secret)
 	return err
 }

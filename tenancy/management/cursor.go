@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,11 +49,11 @@ func (c *Call) sealCursor(ctx context.Context, at cursor, binding string) (strin
 	if err != nil {
 		return "", err
 	}
-	mac, err := cursorMAC(ctx, payload, binding)
+	macs, err := cursorMACs(ctx, payload, binding)
 	if err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(append(mac, payload...)), nil
+	return base64.RawURLEncoding.EncodeToString(append(macs[0], payload...)), nil
 }
 
 func (c *Call) openCursor(ctx context.Context, text, binding string) (cursor, error) {
@@ -62,11 +63,12 @@ func (c *Call) openCursor(ctx context.Context, text, binding string) (cursor, er
 	if err != nil || len(sealed) <= sha256.Size {
 		return at, refused
 	}
-	mac, err := cursorMAC(ctx, sealed[sha256.Size:], binding)
+	macs, err := cursorMACs(ctx, sealed[sha256.Size:], binding)
 	if err != nil {
 		return at, err
 	}
-	if !hmac.Equal(mac, sealed[:sha256.Size]) || json.Unmarshal(sealed[sha256.Size:], &at) != nil {
+	ours := slices.ContainsFunc(macs, func(mac []byte) bool { return hmac.Equal(mac, sealed[:sha256.Size]) })
+	if !ours || json.Unmarshal(sealed[sha256.Size:], &at) != nil {
 		return at, refused
 	}
 	if c.api.config.Now().Unix() >= at.Expires {
@@ -75,16 +77,21 @@ func (c *Call) openCursor(ctx context.Context, text, binding string) (cursor, er
 	return at, nil
 }
 
-func cursorMAC(ctx context.Context, payload []byte, binding string) ([]byte, error) {
-	key, err := tenancy.Secret(ctx, "management cursors")
+// cursorMACs protects a cursor: what is made carries the first, and any is good.
+func cursorMACs(ctx context.Context, payload []byte, binding string) ([][]byte, error) {
+	keys, err := tenancy.Secrets(ctx, "management cursors")
 	if err != nil {
 		return nil, err
 	}
-	mac := hmac.New(sha256.New, key)
-	mac.Write(payload)
-	mac.Write([]byte{0})
-	mac.Write([]byte(binding))
-	return mac.Sum(nil), nil
+	list := make([][]byte, len(keys))
+	for i, key := range keys {
+		mac := hmac.New(sha256.New, key)
+		mac.Write(payload)
+		mac.Write([]byte{0})
+		mac.Write([]byte(binding))
+		list[i] = mac.Sum(nil)
+	}
+	return list, nil
 }
 
 // cursorAt is the place of a row in an order. Columns to sort by are members of

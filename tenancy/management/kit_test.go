@@ -43,7 +43,7 @@ func newKit(t *testing.T) *kit {
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	k.must(err)
 	k.pool, err = tenancy.NewPool(tenancy.PoolConfig{
-		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring,
+		Placements: map[string]tenancy.Provider{"": &sqlite.Provider{Dir: t.TempDir()}, "other": &sqlite.Provider{Dir: t.TempDir()}}, Master: ring,
 	})
 	k.must(err)
 	t.Cleanup(func() { _ = k.pool.Close(context.WithoutCancel(t.Context())) })
@@ -62,18 +62,32 @@ func newKit(t *testing.T) *kit {
 		Verifier: verifier{}, Directory: k.directory, Entrance: k.pool, Lifecycle: k.lifecycle, Keys: fakeKeys{},
 		Issuers:       func(t *tenancy.Tenant) []string { return []string{"https://" + hosts.PrimaryHost(t.ID) + "/"} },
 		ValidTenantID: hosts.ValidTenantID, Recorder: k.events, Now: func() time.Time { return k.now },
-		Upgrades: k.lifecycle.Upgrader.Status,
-		SyncStatus: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status,
+	})
+	k.must(err)
+	return k
+}
+
+// fakeSync answers what it was asked, and insists on being asked inside the
+// control plane.
+func fakeSync() *Sync {
+	says := func(text string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			current, err := tenancy.Current(r.Context())
 			if err != nil || !current.IsControlPlane() {
 				w.WriteHeader(http.StatusInternalServerError)
 				return
 			}
-			_, _ = io.WriteString(w, `{"revision":1}`)
-		}),
-	})
-	k.must(err)
-	return k
+			_, _ = io.WriteString(w, text)
+		})
+	}
+	return &Sync{
+		Status: says(`{"revision":1}`), Drift: says(`{"drift":[]}`),
+		Plan: func(_ context.Context, w http.ResponseWriter, wish tenancy.Repair) error {
+			return json.NewEncoder(w).Encode(map[string]any{"plan": wish})
+		},
+		Repair: tenancy.BeginRepair,
+	}
 }
 
 // with is the kit for a part of its test.

@@ -71,9 +71,17 @@ func listOperations(ctx context.Context, c *Call) (any, error) {
 func operationView(c *Call, op *tenancy.Operation) object {
 	o := object{members: []property{{"id", encode(op.ID)}}}
 	o.members = append(o.members, render(op).members...)
-	if op.Error != "" && !c.credential.PlatformAdmin(c.request.ControlPlane) {
+	open := c.credential.PlatformAdmin(c.request.ControlPlane)
+	if op.Error != "" && !open {
 		step, _, _ := strings.Cut(op.Error, ":")
 		o.set("error", step)
+	}
+	if op.Params.Repair != nil {
+		progress := *op.Params.Repair
+		if !open {
+			progress.Failure = ""
+		}
+		o.set("progress", progress)
 	}
 	return o
 }
@@ -130,9 +138,12 @@ func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 	case in.Kind == string(tenancy.OperationProvision), in.Kind == string(tenancy.OperationDeprovision):
 		return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body",
 			"Operations of kind %q are managed by the tenant lifecycle (create/delete) and cannot be enqueued directly", in.Kind)
+	case in.Kind == string(tenancy.OperationMove):
+		return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body",
+			"Operations of kind %q are begun by POST /tenants/{id}/move and cannot be enqueued directly", in.Kind)
 	case in.Kind == "":
 		return nil, invalid("", "Missing required property: kind")
-	case slices.Contains([]string{"sync", "repair", "move", "export", "import", "backup"}, in.Kind):
+	case slices.Contains([]string{"sync", "repair", "export", "import", "backup"}, in.Kind):
 		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q are not supported", in.Kind)
 	}
 	return nil, invalid("kind", "No enum match for: %s", in.Kind)

@@ -61,6 +61,15 @@ func TestOperations(t *testing.T) {
 		},
 		{name: "C8.19 progress", host: cpHost, token: machine("control_plane", "read:sync"), path: "/migrations", status: 200, holds: `"running":false`},
 		{name: "C8.19 progress is the platform's", host: cpHost, token: own, path: "/migrations", status: 403},
+		{
+			name: "C5.27 move", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "move"}, status: 400,
+			says: `Operations of kind "move" are begun by POST /tenants/{id}/move and cannot be enqueued directly`,
+		},
+		{name: "C5.30 unknown placement", host: cpHost, token: admin(), method: "POST", path: "/tenants/beta/move", body: map[string]any{"provider": "moon"}, status: 400, says: "unknown placement 'moon'"},
+		{name: "C5.30 no placement", host: cpHost, token: admin(), method: "POST", path: "/tenants/beta/move", body: map[string]any{}, status: 400, code: "invalid_body"},
+		{name: "C5.30 there already", host: cpHost, token: admin(), method: "POST", path: "/tenants/beta/move", body: map[string]any{"provider": ""}, status: 400},
+		{name: "C5.30 unknown tenant", host: cpHost, token: admin(), method: "POST", path: "/tenants/ghost/move", body: map[string]any{"provider": "moon"}, status: 404},
+		{name: "C8.2 control plane", host: cpHost, token: admin(), method: "POST", path: "/tenants/control_plane/move", body: map[string]any{"provider": "moon"}, status: 403},
 		{name: "delete", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/beta", status: 204},
 		{name: "C8.12 the record stays", host: cpHost, token: admin(), path: made, status: 200, holds: `"tenant_id":"beta"`},
 	})

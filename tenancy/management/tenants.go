@@ -50,27 +50,15 @@ var tenantRoutes = []route{
 	write(http.MethodPatch, "/tenants/{id}", http.StatusOK, changeTenant, "update:tenants").on(admitOne("")),
 	write(http.MethodDelete, "/tenants/{id}", http.StatusNoContent, deleteTenant, "delete:tenants").on(admitOne("delete")),
 	write(http.MethodPost, "/tenants/{id}/suspend", http.StatusOK, Handle(suspendTenant), "suspend:tenants").on(admitOne("suspend")),
+	write(http.MethodPost, "/tenants/{id}/move", http.StatusAccepted, Handle(moveTenant), "move:tenants").on(admitOne("move")),
 	write(http.MethodPost, "/tenants/{id}/resume", http.StatusOK, Handle(resumeTenant), "suspend:tenants").on(admitOne("resume")),
 }
-
-// syncRoutes are answered by the synchronisation (contract C5.101).
-var syncRoutes = []route{onControlPlane(get("/sync/status", syncStatus, "read:sync"))}
 
 // onControlPlane makes a route one of the control plane only, by the ordinary
 // rules.
 func onControlPlane(r route) route {
 	r.access.ControlPlaneOnly = true
 	return r
-}
-
-func syncStatus(ctx context.Context, c *Call) (any, error) {
-	if c.api.config.SyncStatus == nil {
-		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Synchronisation is not available")
-	}
-	c.w.Header().Set("Cache-Control", "no-store")
-	c.api.config.SyncStatus.ServeHTTP(c.w, c.r.WithContext(ctx))
-	c.answered = true
-	return nil, nil
 }
 
 func admitList(c *Call) (tenancy.TenantRef, error) {

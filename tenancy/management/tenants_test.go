@@ -2,11 +2,47 @@ package management
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
+
+// TestPlacement: where a tenant is to be is chosen when it is made, and shown, as
+// is the version of its schema (contract 5.2).
+func TestPlacement(t *testing.T) {
+	k := newAccessKit(t)
+	ask := func(id string, placement map[string]any) map[string]any {
+		return map[string]any{"id": id, "friendly_name": id, "placement": placement}
+	}
+	create := func(name, id string, placement map[string]any, s scenario) scenario {
+		s.name, s.host, s.method, s.path, s.body = name, cpHost, "POST", "/tenants", ask(id, placement)
+		if s.token.Subject == "" {
+			s.token = admin()
+		}
+		return s
+	}
+	k.inside("control_plane", func(ctx context.Context) {
+		_, err := tenancy.SettingsRows.Update(ctx, tenancy.SettingsOwn, func(s *tenancy.SettingsRow) error {
+			s.Values["flags"] = json.RawMessage(`{"self_service_tenants":true}`)
+			return nil
+		})
+		k.must(err)
+	})
+	k.run([]scenario{
+		create("chosen", "beta", map[string]any{"provider": "other"}, scenario{status: 201, holds: `"placement":{"provider":"other"}`}),
+		{name: "shown", host: cpHost, token: admin(), path: "/tenants/beta", status: 200, holds: `"schema_version":1`},
+		create("unknown", "gamma", map[string]any{"provider": "nowhere"}, scenario{status: 400, code: "invalid_body", says: "Payload validation error: 'unknown provider' on property placement.provider"}),
+		create("parameters", "gamma", map[string]any{"provider": "other", "params": map[string]any{"a": 1}}, scenario{status: 400, code: "invalid_body"}),
+		create("not by a person who helps themselves", "gamma", map[string]any{"provider": "other"}, scenario{token: person(ann), status: 403, code: "insufficient_scope"}),
+		{name: "not made", host: cpHost, token: admin(), path: "/tenants/gamma", status: 404},
+		{name: "not changed", host: cpHost, token: admin(), method: "PATCH", path: "/tenants/beta", body: map[string]any{"placement": map[string]any{"provider": ""}}, status: 400},
+	})
+	if beta, ok := k.directory.ByID("beta"); !ok || beta.Placement != "other" {
+		t.Errorf("beta is in %+v", beta)
+	}
+}
 
 // TestTenants is contract 5.2 and TT33 to TT40.
 func TestTenants(t *testing.T) {

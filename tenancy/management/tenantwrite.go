@@ -126,6 +126,9 @@ func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 		if len(p.Params) > 0 {
 			return nil, unknownMember("placement.params")
 		}
+		if !c.credential.Has("create:tenants") { // a person who helps themselves takes the default
+			return nil, tenancy.Errorf(http.StatusForbidden, "insufficient_scope", "Insufficient scope, expected any of: create:tenants")
+		}
 		wish.Placement = p.Provider
 	}
 	if wish.ID == "" {

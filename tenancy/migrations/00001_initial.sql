@@ -20,6 +20,9 @@ CREATE TABLE tenants (
 	sync TEXT NOT NULL DEFAULT 'null',
 	placement TEXT NOT NULL DEFAULT '',
 	database TEXT NOT NULL DEFAULT '',
+	fence_from BIGINT NOT NULL DEFAULT 0,
+	fence_until BIGINT NOT NULL DEFAULT 0,
+	copies TEXT NOT NULL DEFAULT 'null',
 	data_key TEXT NOT NULL DEFAULT '',
 	owner TEXT NOT NULL DEFAULT 'null',
 	created_by TEXT NOT NULL DEFAULT '',
@@ -45,6 +48,7 @@ CREATE TABLE settings (
 	settings TEXT NOT NULL DEFAULT 'null',
 	origin BIGINT NOT NULL DEFAULT 0,
 	choice TEXT NOT NULL DEFAULT 'null',
+	remarks TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
 
@@ -83,6 +87,7 @@ CREATE TABLE clients (
 	secret_hash TEXT NOT NULL DEFAULT '',
 	secret TEXT NOT NULL DEFAULT '',
 	previous_secret_hash TEXT NOT NULL DEFAULT '',
+	previous_secret TEXT NOT NULL DEFAULT '',
 	previous_until BIGINT NOT NULL DEFAULT 0,
 	token_endpoint_auth_method TEXT NOT NULL DEFAULT '',
 	grant_types TEXT NOT NULL DEFAULT 'null',
@@ -581,6 +586,9 @@ CREATE TABLE sync_state (
 	conflicts TEXT NOT NULL DEFAULT 'null',
 	skipped BIGINT NOT NULL DEFAULT 0,
 	pending BIGINT NOT NULL DEFAULT 0,
+	problems TEXT NOT NULL DEFAULT 'null',
+	rules BIGINT NOT NULL DEFAULT 0,
+	detached TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
 
@@ -599,6 +607,9 @@ CREATE TABLE sync_targets (
 	conflicts BIGINT NOT NULL DEFAULT 0,
 	skipped BIGINT NOT NULL DEFAULT 0,
 	pending BIGINT NOT NULL DEFAULT 0,
+	problems BIGINT NOT NULL DEFAULT 0,
+	rules BIGINT NOT NULL DEFAULT 0,
+	choice BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 

@@ -230,6 +230,18 @@ func (d *database) affected(ctx context.Context, tx *sql.Tx, st tenancy.Stmt) (i
 	return n, rows.Err()
 }
 
+// Scrub implements tenancy.Scrubber: it brings the log into the file, where what
+// was deleted is overwritten, and empties the log. While somebody reads from the
+// log it cannot be emptied; it is tried for as long as SQLite waits for locks.
+func (d *database) Scrub(ctx context.Context) error {
+	var busy, frames, moved int
+	err := d.db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &frames, &moved)
+	if err == nil && busy != 0 {
+		return tenancy.Unavailable(fmt.Errorf("%s: the log is in use", d.path), "")
+	}
+	return translate(d.path, err)
+}
+
 // Close implements tenancy.Database.
 func (d *database) Close() error {
 	d.mu.Lock()
@@ -254,4 +266,7 @@ func (d *database) Close() error {
 }
 
 // Interface guards
-var _ tenancy.Database = (*database)(nil)
+var (
+	_ tenancy.Database = (*database)(nil)
+	_ tenancy.Scrubber = (*database)(nil)
+)

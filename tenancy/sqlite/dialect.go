@@ -29,6 +29,7 @@ func (p *Provider) Dialector() gorm.Dialector { return Dialector() }
 
 // Initialize implements gorm.Dialector.
 func (d dialector) Initialize(db *gorm.DB) error {
+	processWide() // before the first connection of all
 	connector, err := sqlite.NewConnector("file::memory:")
 	if err != nil {
 		return err

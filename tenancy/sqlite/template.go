@@ -30,8 +30,9 @@ var current template
 
 // emptyDatabase returns the content of a new tenant's file. Copying it makes a
 // tenant several times faster than running the migrations, and leaves the page
-// size at 1 KiB, which makes an empty tenant a quarter of what it would be
-// otherwise. A failure is not remembered: the disk may have room again.
+// size at 512 bytes, which makes an empty tenant a seventh of what it would be
+// otherwise: its pages are the empty ones of tables and indexes. Reading is as
+// fast. A failure is not remembered: the disk may have room again.
 func (p *Provider) emptyDatabase(ctx context.Context) ([]byte, error) {
 	made := &current
 	if p.known != nil {
@@ -63,7 +64,7 @@ func buildTemplate(ctx context.Context, files migrations.List) (content []byte, 
 	db := sql.OpenDB(connector)
 	db.SetMaxOpenConns(1)
 	for _, statement := range []string{
-		`PRAGMA page_size = 1024`, // only before the first table, and outside WAL
+		`PRAGMA page_size = 512`, // only before the first table, and outside WAL
 		fmt.Sprintf(`PRAGMA application_id = %d`, applicationID),
 		`CREATE TABLE gatehouse (tenant TEXT NOT NULL PRIMARY KEY)`,
 		`PRAGMA journal_mode = WAL`,

@@ -57,6 +57,8 @@ var cases = []struct {
 	{"Budget", budget},
 	{"ManyOpen", manyOpen},
 	{"ThousandVisitors", thousandVisitors},
+	{"CopiedRows", copiedRows},
+	{"Snapshots", snapshots},
 }
 
 // house is a pool over one provider with two tenants, whose rows get equal ids,

@@ -19,11 +19,10 @@ import (
 type files struct {
 	dir string
 
-	mu      sync.Mutex
-	open    map[string]*sql.DB
-	fault   func(stmts []remote.Statement) (applied bool, err error) // may be nil
-	most    int                                                      // arguments of one statement
-	created int
+	mu    sync.Mutex
+	open  map[string]*sql.DB
+	fault func(stmts []remote.Statement) (applied bool, err error) // may be nil
+	most  int                                                      // arguments of one statement
 }
 
 func newFiles(t *testing.T) *files {
@@ -46,8 +45,10 @@ func (f *files) Create(_ context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	f.created++
-	f.open[name] = sql.OpenDB(connector)
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(4) // each is a file opened and a schema read
+	db.SetMaxIdleConns(4)
+	f.open[name] = db
 	return nil
 }
 

@@ -180,13 +180,22 @@ func (p *Provider) mayDrop(ctx context.Context, name, tenant string) error {
 	return m.belongsTo(tenant)
 }
 
-func (p *Provider) keeper(conn Conn) keeper {
-	known := p.Known
-	if known == nil {
-		known = migrations.All()
+// SchemaVersion implements tenancy.Versioned.
+func (p *Provider) SchemaVersion() int64 { return p.files().Version() }
+
+func (p *Provider) files() migrations.List {
+	if p.Known != nil {
+		return p.Known
 	}
-	return keeper{conn: conn, limits: p.Limits.withDefaults(), known: known}
+	return migrations.All()
+}
+
+func (p *Provider) keeper(conn Conn) keeper {
+	return keeper{conn: conn, limits: p.Limits.withDefaults(), known: p.files()}
 }
 
 // Interface guards
-var _ tenancy.Provider = (*Provider)(nil)
+var (
+	_ tenancy.Provider  = (*Provider)(nil)
+	_ tenancy.Versioned = (*Provider)(nil)
+)
