@@ -156,13 +156,19 @@ func connectionAllowed(ctx context.Context, client *tenancy.Client, org *tenancy
 // clientHasConnection reports whether the connection of that name is enabled for
 // the client.
 func clientHasConnection(ctx context.Context, clientID, name string) (bool, error) {
-	list, err := tenancy.Cached(ctx, "oauth.client_connections", clientID, func(ctx context.Context) ([]tenancy.Connection, error) {
+	list, err := clientConnections(ctx, clientID)
+	return slices.ContainsFunc(list, func(c tenancy.Connection) bool { return c.Name == name }), err
+}
+
+// clientConnections are the connections enabled for the client. The result is
+// shared and must not be changed.
+func clientConnections(ctx context.Context, clientID string) ([]tenancy.Connection, error) {
+	return tenancy.Cached(ctx, "oauth.client_connections", clientID, func(ctx context.Context) ([]tenancy.Connection, error) {
 		return tenancy.Connections.Find(ctx, tenancy.Filter{
 			Where: "id IN (SELECT connection_id FROM client_connections cc WHERE cc.tenant_id = connections.tenant_id AND cc.client_id = ?)",
 			Args:  []any{clientID},
 		})
 	})
-	return slices.ContainsFunc(list, func(c tenancy.Connection) bool { return c.Name == name }), err
 }
 
 // checkSubject finds out whether the answer has to be about a certain user: the

@@ -25,7 +25,7 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 		}
 	}
 	for name, want := range map[string][]string{
-		"grant_types_supported":                                    {"authorization_code", "client_credentials", "implicit", "refresh_token", grantDevice, grantTokenExchange},
+		"grant_types_supported":                                    {"authorization_code", "client_credentials", grantPasswordRealm, "implicit", "password", "refresh_token", grantDevice, grantTokenExchange},
 		"code_challenge_methods_supported":                         {"S256"},
 		"subject_types_supported":                                  {"public"},
 		"id_token_signing_alg_values_supported":                    {"ES256", "EdDSA", "RS256"},

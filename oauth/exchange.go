@@ -70,6 +70,8 @@ var decisions = map[string]func(*exchange, context.Context) error{
 	grantClientCredentials: (*exchange).decideMachine,
 	grantTokenExchange:     (*exchange).decideExchange,
 	grantDevice:            (*exchange).decideDevice,
+	grantPassword:          (*exchange).decidePassword,
+	grantPasswordRealm:     (*exchange).decidePassword,
 }
 
 // run answers the request. [tenancy.ErrStale] means that somebody else used or

@@ -109,6 +109,12 @@ func (x *exchange) decideDevice(ctx context.Context) error {
 func (h deviceHandler) PopulateTokenEndpointResponse(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
 	x := exchangeOf(ctx)
 	x.ops = append(x.ops, consumeStmt(ctx, x.grant, tenancy.At(x.server.now())))
+	return h.issue(ctx, r, answer)
+}
+
+// issue makes the tokens of a grant that fosite has no handler for.
+func (h deviceHandler) issue(ctx context.Context, r fosite.AccessRequester, answer fosite.AccessResponder) error {
+	x := exchangeOf(ctx)
 	token, _, err := h.strategy.GenerateAccessToken(ctx, r)
 	if err != nil {
 		return err

@@ -69,6 +69,8 @@ func newProvider(s *Server) *provider {
 	machine := machineHandler{strat}
 	exchanged := exchangeHandler{machine}
 	device := deviceHandler{strat, st}
+	password := fosite.TokenEndpointHandlers{passwordHandler{device}}
+	byPassword := grantHandlers{request: password, answer: password, openid: password}
 
 	p.authorize = fosite.AuthorizeEndpointHandlers{explicit, explicitID, proof} // the others need the code of the first
 	p.byGrant = map[string]grantHandlers{
@@ -91,6 +93,8 @@ func newProvider(s *Server) *provider {
 			answer:  fosite.TokenEndpointHandlers{device},
 			openid:  fosite.TokenEndpointHandlers{device},
 		},
+		grantPassword:      byPassword,
+		grantPasswordRealm: byPassword,
 		grantTokenExchange: { // no refresh or ID token, whatever was granted (contract C4.43)
 			request: fosite.TokenEndpointHandlers{exchanged},
 			answer:  fosite.TokenEndpointHandlers{exchanged},

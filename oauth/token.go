@@ -107,6 +107,8 @@ var exchangeEvents = map[string][2]string{
 	grantClientCredentials: {"seccft", "feccft"},
 	grantTokenExchange:     {"secte", "fecte"},
 	grantDevice:            {"sede", "fede"},
+	grantPassword:          {"sepft", "fepft"},
+	grantPasswordRealm:     {"sepft", "fepft"},
 }
 
 // reuseEvent is the code for a refresh token that was used again (contract C4.39).
