@@ -169,6 +169,9 @@ func (s *Server) authorizeOpenly(w http.ResponseWriter, r *http.Request, a *auth
 		return s.beginLogin(w, r, a, p.session)
 	}
 	allowance, err := s.allowUser(ctx, a.ask(p.user, p.session.Connection, organization))
+	if a.approvalScreen(nil, p.user, allowance, err) != "" {
+		return s.beginLogin(w, r, a, p.session)
+	}
 	if err != nil {
 		return err
 	}

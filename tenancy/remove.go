@@ -25,6 +25,7 @@ func RemoveResourceServer(ctx context.Context, rs *ResourceServer) []Stmt {
 		ResourceServers.Remove(ctx, rs.ID).Once(),
 		RolePermissions.RemoveWhere(ctx, "resource_server_id = ?", rs.ID),
 		UserPermissions.RemoveWhere(ctx, "resource_server_id = ?", rs.ID),
+		Consents.RemoveWhere(ctx, "audience = ?", rs.Identifier),
 	}, removeGrantsOf(ctx, "audience = ?", rs.Identifier)...)
 }
 
@@ -48,6 +49,7 @@ func RemoveClient(ctx context.Context, id string) []Stmt {
 		LoginSessions.RemoveWhere(ctx, "client_id = ?", id),
 		PushedRequests.RemoveWhere(ctx, "client_id = ?", id),
 		Invitations.RemoveWhere(ctx, "client_id = ?", id),
+		Consents.RemoveWhere(ctx, "client_id = ?", id),
 	}, removeGrantsOf(ctx, "client_id = ?", id)...)
 }
 
@@ -113,6 +115,7 @@ func RemoveUser(ctx context.Context, id string) []Stmt {
 		UserRoles.RemoveWhere(ctx, "user_id = ?", id),
 		UserPermissions.RemoveWhere(ctx, "user_id = ?", id),
 		Members.RemoveWhere(ctx, "user_id = ?", id),
+		Consents.RemoveWhere(ctx, "user_id = ?", id),
 	}, EndAccess(ctx, id)...)
 }
 

@@ -191,7 +191,8 @@ func (s *step) field(name string) string { return strings.TrimSpace(s.form.Get(n
 
 // submit has the screen store what was entered.
 func (s *step) submit(screen Screen) error {
-	if s.form.Get("action") == "cancel" {
+	switch s.form.Get("action") {
+	case "cancel", "deny": // "deny" by its name in contract C4.66
 		return s.store(func(ls *tenancy.LoginSession) { ls.Denied = true })
 	}
 	return screen.Submit(s)
@@ -241,4 +242,12 @@ func organizationOf(ctx context.Context, session *tenancy.LoginSession) (*tenanc
 		return nil, errGone
 	}
 	return org, err
+}
+
+// orGone is err, or that the login is over where a row it needs is not there.
+func orGone(err error) error {
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return errGone
+	}
+	return err
 }

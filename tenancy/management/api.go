@@ -144,7 +144,7 @@ func table() []route {
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,
-		keyRoutes, sessionRoutes, logRoutes,
+		keyRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)
 }
 

@@ -195,6 +195,7 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Sessions.Insert(ctx, k.session("ses_same", sameUser)),
 		tenancy.Sessions.Insert(ctx, k.session(only("ses_", tenant), only("auth0|", tenant))),
 		tenancy.Grants.Insert(ctx, k.refresh("rt_same", sameUser)),
+		tenancy.Consents.Insert(ctx, &tenancy.Consent{Row: tenancy.Row{ID: only("grt_", tenant)}, UserID: only("auth0|", tenant), ClientID: only("only", tenant)}),
 		tenancy.Grants.Insert(ctx, k.refresh(only("rt_", tenant), only("auth0|", tenant))),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{
 			Row: tenancy.Row{ID: "kid_same"}, Alg: "RS256", Use: tenancy.KeyCurrent,

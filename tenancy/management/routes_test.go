@@ -95,7 +95,7 @@ func pathOf(r RouteInfo, tenant string) string {
 		"/roles": only("rol_", tenant), "/resource-servers": only("0000000000000000000", tenant), "/clients": only("only", tenant),
 		"/client-grants": only("cgr_", tenant), "/connections": only("con_", tenant), "/organizations": only("org_", tenant),
 		"/users": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
-		"/refresh_tokens": only("rt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
+		"/refresh_tokens": only("rt_", tenant), "/grants": only("grt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
 	}
 	kind, user := "/"+strings.Split(path, "/")[1], only("auth0%7C", tenant)
 	if r.Team {
@@ -275,6 +275,7 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.UserPermissions)
 		dump(ctx, k, &b, tenancy.Sessions)
 		dump(ctx, k, &b, tenancy.Grants)
+		dump(ctx, k, &b, tenancy.Consents)
 		dump(ctx, k, &b, tenancy.SigningKeys)
 		dump(ctx, k, &b, tenancy.SettingsRows)
 		dump(ctx, k, &b, tenancy.Events)

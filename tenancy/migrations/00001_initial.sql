@@ -439,12 +439,32 @@ CREATE TABLE login_sessions (
 	methods TEXT NOT NULL DEFAULT 'null',
 	chosen_org_id TEXT NOT NULL DEFAULT '',
 	denied BOOLEAN NOT NULL DEFAULT FALSE,
+	asked_scope TEXT NOT NULL DEFAULT '',
+	asked_of TEXT NOT NULL DEFAULT '',
+	approved BOOLEAN NOT NULL DEFAULT FALSE,
 	completed_at BIGINT NOT NULL DEFAULT 0,
 	expires_at BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 
 CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
+
+CREATE TABLE consents (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	user_id TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	scope TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX consents_user_client_audience ON consents (tenant_id, user_id, client_id, audience);
+
+CREATE INDEX consents_by_client_id ON consents (tenant_id, client_id);
 
 CREATE TABLE pushed_requests (
 	tenant_id TEXT NOT NULL,
