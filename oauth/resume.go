@@ -118,6 +118,11 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	var userID string
 	if proof != nil {
 		userID = proof.user.ID
+		if a.invitation != nil {
+			if err := s.accept(ctx, a, l, proof.user); err != nil {
+				return s.finish(w, r, a, l, proof, nil, err)
+			}
+		}
 	}
 	organization, screen, err := s.chooseOrganization(ctx, a, userID, l.ChosenOrgID)
 	switch {
@@ -143,7 +148,7 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 // device begins with whoever is logged in.
 func (s *Server) requestOf(r *http.Request, l *tenancy.LoginSession) (*authorization, *tenancy.LoginSession, error) {
 	if l.Request[tenancy.RequestDevice] == "" {
-		a, err := s.parseAuthorization(r.Context(), l.Request, nil)
+		a, err := s.parseAuthorization(r.Context(), takenUp(l), nil)
 		return a, l, err
 	}
 	a, err := s.readDevice(r.Context(), l)
