@@ -121,27 +121,33 @@ func described(info *tenancy.FileInfo, err error) (any, error) {
 	return fileView{info.Tenant, info.Taken, info.Rows, info.Bytes}, nil
 }
 
-// export writes into a new file, which goes again where the export fails.
+// export writes into a new file, which appears whole or not at all: a half one
+// would stand in the way of the next export.
 func export(ctx context.Context, s *services, q *question) (any, error) {
 	w, err := q.wish(true)
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(w.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil, tenancy.Errorf(http.StatusConflict, "file_exists", "There is a file %s already", w.File)
+	taken := tenancy.Errorf(http.StatusConflict, "file_exists", "There is a file %s already", w.File)
+	if _, err := os.Lstat(w.File); err == nil {
+		return nil, taken
 	}
+	f, err := os.CreateTemp(filepath.Dir(w.File), ".export-*") // for this user only
 	if err != nil {
 		return nil, err
 	}
+	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
 	info, err := s.lifecycle.Export(ctx, q.id(), f, tenancy.ExportOptions{IncludeSecrets: w.Secrets, Recipient: w.Recipient, Progress: q.rows})
 	if err == nil {
 		err = f.Sync()
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, errors.Join(err, os.Remove(w.File))
+	if err == nil {
+		err = os.Link(f.Name(), w.File) // unlike rename, never replaces
 	}
-	return described(info, nil)
+	if errors.Is(err, fs.ErrExist) {
+		err = taken
+	}
+	return described(info, err)
 }
 
 func restore(ctx context.Context, s *services, q *question) (any, error) {

@@ -56,6 +56,7 @@ func (l *Lifecycle) Export(ctx context.Context, id string, w io.Writer, o Export
 	if err != nil {
 		return nil, err
 	}
+	_ = os.Remove(spool.Name()) // a kill leaves nothing, where a file may be removed while it is open
 	defer func() { _, _ = spool.Close(), os.Remove(spool.Name()) }()
 	info := &FileInfo{Tenant: id, Taken: head.At.Time()}
 	e := &export{head: head, vault: v, spool: spool, options: o, info: info}

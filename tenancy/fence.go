@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -15,11 +14,15 @@ import (
 // before it begins, and ends by time, so that no crash leaves it behind.
 //
 // A node looks at the registry every second. One that could not do so for longer
-// does not know whether there is a fence, or whether the tenant has moved away; it
-// then asks the tenant's own database with every batch, where the mover leaves
-// the same note. So the fence holds for nodes that have lost the control plane,
-// without a cost for those that have not. The clocks of nodes may differ by at
-// most clockSkew.
+// does not know whether there is a fence, or whether the tenant has moved away. It
+// then asks the tenant's own database with every batch, where the mover leaves the
+// same note, and so does every node while it knows of a move. The question locks
+// the note: a batch is written before the mover's note or not at all, however long
+// it takes. A batch that was begun before its node knew of the move cannot meet the
+// note within clockSkew; one that took longer asks afterwards, and is not said to
+// have succeeded if there is a fence by then. So no write is lost silently, and a
+// tenant that does not move pays nothing. The clocks of nodes may differ by at most
+// clockSkew.
 
 const (
 	// sureFor is how long what a node read in the registry is taken for true.
@@ -54,8 +57,8 @@ func errFenced() error {
 // fence is what a node knows of the fence before one open database. It is safe
 // for concurrent use.
 type fence struct {
-	writing     sync.RWMutex // held for reading while a batch is written
 	from, until atomic.Int64 // Time; until 0 for no fence
+	moving      atomic.Bool  // the registry says that a copy is being filled
 }
 
 func (f *fence) set(from, until Time) {
@@ -70,17 +73,13 @@ func (f *fence) stands(now Time) bool {
 
 // learn takes from the tenant's registry row what it says of this database.
 func (e *entry) learn(t *Tenant) {
+	_, moving := t.incoming()
+	e.fence.moving.Store(moving)
 	if t.Placement != e.tenant.Placement || t.Database != e.tenant.Database {
 		e.fence.set(0, movedAway)
 		return
 	}
 	e.fence.set(t.FenceFrom, t.FenceUntil)
-}
-
-// drained returns when every batch that was let in before the fence is written.
-func (e *entry) drained() {
-	e.fence.writing.Lock()
-	e.fence.writing.Unlock() //nolint:staticcheck // waiting for readers is all there is to do
 }
 
 // outlook is what a pool hears of the registry.
@@ -129,8 +128,13 @@ func (p *Pool) opened(e *entry) {
 // fenceChanged reports whether databases that are open must hear of the change
 // of a registry row.
 func fenceChanged(old, t *Tenant) bool {
-	return old != nil && t != nil && (old.Placement != t.Placement || old.Database != t.Database ||
-		old.FenceFrom != t.FenceFrom || old.FenceUntil != t.FenceUntil)
+	if old == nil || t == nil {
+		return false
+	}
+	_, before := old.incoming()
+	_, after := t.incoming()
+	return before != after || old.Placement != t.Placement || old.Database != t.Database ||
+		old.FenceFrom != t.FenceFrom || old.FenceUntil != t.FenceUntil
 }
 
 // batch is [Database.Batch] for the entered tenant, unless there is a fence.
@@ -139,26 +143,47 @@ func (s *space) batch(ctx context.Context, stmts []Stmt) ([]int64, error) {
 	if s.tenant.IsControlPlane() { // it never moves (contract C8.2)
 		return e.db.Batch(ctx, stmts)
 	}
-	e.fence.writing.RLock()
-	defer e.fence.writing.RUnlock()
-	if e.fence.stands(At(time.Now())) {
+	began := time.Now()
+	ignorant := !e.pool.outlook.sure() // before the fence: what is known of it is not older
+	if e.fence.stands(At(began)) {
 		return nil, errFenced()
 	}
-	if e.pool.outlook.sure() {
-		return e.db.Batch(ctx, stmts)
+	if ignorant || e.fence.moving.Load() {
+		n, err := e.db.Batch(ctx, append([]Stmt{notFenced(ctx)}, stmts...))
+		if err == nil {
+			return n[1:], nil
+		}
+		return nil, whyStale(ctx, err)
 	}
-	guard := Require(ctx, `NOT EXISTS (SELECT 1 FROM counters WHERE tenant_id = @tenant AND id = '`+fenceCounter+`' AND value > ?)`, At(time.Now()))
-	n, err := e.db.Batch(ctx, append([]Stmt{guard}, stmts...))
-	if err == nil {
-		return n[1:], nil
-	}
-	if errors.Is(err, ErrStale) {
-		var until Time
-		if e := QueryRow(ctx, `SELECT value FROM counters WHERE tenant_id = @tenant AND id = '`+fenceCounter+`'`, nil, &until); e == nil && until > At(time.Now()) {
-			return nil, errFenced()
+	n, err := e.db.Batch(ctx, stmts)
+	if err == nil && time.Since(began) > clockSkew {
+		ctx := context.WithoutCancel(ctx)
+		if _, late := e.db.Batch(ctx, []Stmt{notFenced(ctx)}); late != nil {
+			return nil, whyStale(ctx, late)
 		}
 	}
-	return nil, err
+	return n, err
+}
+
+// notFenced misses its row where there is a fence, and otherwise keeps the mover
+// from raising one until its batch is written: that takes a write on engines whose
+// transactions are READ COMMITTED.
+func notFenced(ctx context.Context) Stmt {
+	return SQL(ctx, `INSERT INTO counters (tenant_id, id, value) VALUES (@tenant, '`+fenceCounter+`', 0)
+		ON CONFLICT (tenant_id, id) DO UPDATE SET value = counters.value WHERE counters.value <= ?`, At(time.Now())).Once()
+}
+
+// whyStale tells a batch that met the fence from one that missed a row of its own.
+func whyStale(ctx context.Context, err error) error {
+	if !errors.Is(err, ErrStale) {
+		return err
+	}
+	var until Time
+	e := QueryRow(ctx, `SELECT value FROM counters WHERE tenant_id = @tenant AND id = '`+fenceCounter+`'`, nil, &until)
+	if e == nil && until > At(time.Now()) {
+		return errFenced()
+	}
+	return err
 }
 
 // noteFence writes the mover's note into the tenant's database; 0 takes it back.

@@ -245,6 +245,7 @@ func spooled(from io.Reader, identity string) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
+	_ = os.Remove(f.Name()) // a kill leaves nothing, where a file may be removed while it is open
 	s := &spool{f, identity}
 	if _, err := io.Copy(f, from); err != nil {
 		s.close()

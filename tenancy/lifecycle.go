@@ -253,7 +253,8 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 // Delete removes a tenant with everything that is its own: first its hosts cease
 // to answer, then its database goes, and last its organization, its registry row
 // and with it the key without which no copy can be read (contract C8.12).
-// Where a step fails the tenant stays deleting, and Delete again goes on.
+// Where a step fails the tenant stays deleting, and Delete again goes on. A tenant
+// that is being made is deleted only once nobody is at it any more.
 func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
@@ -261,6 +262,9 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 		if err := l.ask(ctx, &Proposal{Action: "delete", Tenant: t}); err != nil {
 			return err
 		}
+	}
+	if err := l.giveUp(ctx, id); err != nil {
+		return err
 	}
 	j, err := l.deprovision(ctx, id)
 	if err != nil {

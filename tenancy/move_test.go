@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/sqlite"
 )
 
 // makeTwo makes two tenants with users of equal ids.
@@ -255,6 +257,94 @@ func TestMoveIsCutOff(t *testing.T) {
 	}
 	if now := idsIn(t, w.Pool, w.tenant(t, "acme"), tenancy.Users); !slices.Equal(now, users) {
 		t.Errorf("%d users, had %d", len(now), len(users))
+	}
+}
+
+// sluggish is a provider whose databases hold batches back while they are told to.
+type sluggish struct {
+	tenancy.Provider
+	held atomic.Pointer[held]
+}
+
+type held struct{ came, release chan struct{} }
+
+func (p *sluggish) Open(ctx context.Context, loc tenancy.Location) (tenancy.Database, error) {
+	db, err := p.Provider.Open(ctx, loc)
+	if err != nil || loc.Tenant != "acme" {
+		return db, err
+	}
+	return &sluggishDatabase{db, p}, nil
+}
+
+type sluggishDatabase struct {
+	tenancy.Database
+	of *sluggish
+}
+
+func (d *sluggishDatabase) Batch(ctx context.Context, stmts []tenancy.Stmt) ([]int64, error) {
+	if h := d.of.held.Swap(nil); h != nil { // the next one goes through
+		close(h.came)
+		<-h.release
+	}
+	return d.Database.Batch(ctx, stmts)
+}
+
+// TestLateWrite: a batch that another node let in before it knew of a move, and
+// whose database is so slow that it comes after the switch, is refused or at least
+// not acknowledged, whether that node hears of the move or not, and whether the
+// old database is still there (contract C8.17). A batch that is only slow succeeds.
+func TestLateWrite(t *testing.T) {
+	for name, c := range map[string]struct{ sure, follows, dropped, still bool }{
+		"sure of the registry":             {sure: true},
+		"hears of the move meanwhile":      {sure: true, follows: true},
+		"has long lost the registry":       {},
+		"sure, and the database is gone":   {sure: true, dropped: true},
+		"unsure, and the database is gone": {dropped: true},
+		"nothing moves":                    {sure: true, still: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := openWorld(t)
+			w.makeTwo(t, 3)
+			slow := &sluggish{Provider: &sqlite.Provider{Dir: w.dir}}
+			node := newWorldOf(t, w.dir, masterSecret, map[string]tenancy.Provider{"": slow, "other": &sqlite.Provider{Dir: w.dir + "-other"}})
+			if err := node.OpenControlPlane(t.Context(), admin); err != nil {
+				t.Fatal(err)
+			}
+			before := node.tenant(t, "acme")
+			within(t, node.Pool, before, func(ctx context.Context) error { return addUser(ctx, "first", "") })
+			if !c.sure {
+				time.Sleep(2100 * time.Millisecond) // what was read of the registry is too old by then
+			}
+			h := &held{make(chan struct{}), make(chan struct{})}
+			slow.held.Store(h)
+			wrote := make(chan error, 1)
+			go func() {
+				wrote <- node.Pool.Do(context.WithoutCancel(t.Context()), before, func(ctx context.Context) error { return addUser(ctx, "late", "") })
+			}()
+			<-h.came
+			if c.still {
+				time.Sleep(300 * time.Millisecond)
+			} else if err := w.Move(t.Context(), "acme", tenancy.MoveOptions{Placement: "other", DropOld: c.dropped}); err != nil {
+				t.Fatal(err)
+			}
+			if c.follows {
+				if err := node.Directory.Refresh(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(h.release)
+			err := <-wrote
+			arrived := slices.Contains(idsIn(t, w.Pool, w.tenant(t, "acme"), tenancy.Users), "late")
+			switch {
+			case c.still && (err != nil || !arrived):
+				t.Errorf("a slow write: %v, arrived %v", err, arrived)
+			case !c.still && (err == nil || arrived):
+				t.Errorf("the late write was answered with %v, arrived %v", err, arrived)
+			case !c.still && !errors.Is(err, tenancy.ErrUnavailable):
+				t.Errorf("the late write failed with %v", err)
+			}
+		})
 	}
 }
 

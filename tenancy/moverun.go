@@ -52,7 +52,7 @@ func (m *move) run(ctx context.Context) error {
 			return err
 		}
 		source := newSink(s.entry.db, s.entry.engine.rebind, m.from.ID)
-		return m.carry(inside, s.entry, source, newSink(db, target.rebind, m.from.ID))
+		return m.carry(inside, source, newSink(db, target.rebind, m.from.ID))
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
@@ -61,7 +61,7 @@ func (m *move) run(ctx context.Context) error {
 }
 
 // carry copies, catches up, and switches behind the fence.
-func (m *move) carry(ctx context.Context, e *entry, source, target *rawSink) error {
+func (m *move) carry(ctx context.Context, source, target *rawSink) error {
 	match := &matcher{from: &source.rawSource, to: target, progress: m.progress, pulse: m.pulse}
 	last, err := m.catchUp(ctx, match)
 	if err != nil {
@@ -76,7 +76,7 @@ func (m *move) carry(ctx context.Context, e *entry, source, target *rawSink) err
 			Hint:    "move it again when there is less load, or shorten the log with \"logs keep\" first",
 		}
 	}
-	if err := m.raise(ctx, e, source); err != nil {
+	if err := m.raise(ctx, source); err != nil {
 		return errors.Join(err, m.lower(ctx, source))
 	}
 	began := time.Now()
@@ -131,9 +131,9 @@ func (m *move) pulse(ctx context.Context) error {
 	return m.j.pulse(l.Directory)(ctx)
 }
 
-// raise announces the fence and waits until it stands and the batches that were
-// let in before it are written.
-func (m *move) raise(ctx context.Context, e *entry, source *rawSink) error {
+// raise announces the fence and waits until it stands: once its note is written
+// into the source, no batch that is acknowledged comes after it.
+func (m *move) raise(ctx context.Context, source *rawSink) error {
 	m.j.note("fence", "started", nil)
 	if m.progress != nil {
 		m.progress(Progress{Step: "fence"})
@@ -148,7 +148,7 @@ func (m *move) raise(ctx context.Context, e *entry, source *rawSink) error {
 		return err
 	}
 	m.until = until
-	wait := time.NewTimer(time.Until(from.Time()))
+	wait := time.NewTimer(sureFor + clockSkew) // by a clock that does not jump
 	defer wait.Stop()
 	select {
 	case <-wait.C:
@@ -156,17 +156,7 @@ func (m *move) raise(ctx context.Context, e *entry, source *rawSink) error {
 		return ctx.Err()
 	}
 	// The note in the database stands from now on: it knows no beginning.
-	if err := noteFence(ctx, source, until); err != nil {
-		return err
-	}
-	wait.Reset(clockSkew)
-	select {
-	case <-wait.C:
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	e.drained()
-	return nil
+	return noteFence(ctx, source, until)
 }
 
 // registry changes the tenant's registry row, on condition that this run is still

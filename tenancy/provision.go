@@ -42,12 +42,15 @@ func (l *Lifecycle) steps(settings map[string]json.RawMessage) []provisionStep {
 	}
 }
 
+// provisionTime bounds a run of the steps: one that began longer ago has ended.
+const provisionTime = time.Minute
+
 // tries is how often a step is tried before the tenant is failed (C8.7).
 const tries = 3
 
 func (l *Lifecycle) provision(ctx context.Context, t *Tenant, j *journal) (*Tenant, error) {
 	// A caller who hangs up does not leave a tenant half made.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), provisionTime)
 	defer cancel()
 	var settings map[string]json.RawMessage
 	if j != nil {
@@ -97,6 +100,55 @@ func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause er
 		Message: fmt.Sprintf("Tenant '%s' could not be provisioned: step %s failed", t.ID, step),
 		Cause:   errors.Join(cause, err),
 	}
+}
+
+// giveUp fails a creation or an import that an end of its process cut off, so that
+// the tenant can be deleted (contract C8.1, C8.4). While somebody may still be at
+// it the error is a 409. A tenant in another state is left as it is.
+func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	t, err := Tenants.Get(inside, id)
+	if err != nil || t.State != StateProvisioning {
+		return ignoreMissing(err) // that it is missing is for the caller to find
+	}
+	op, err := LastOperation(inside, id)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	var j *journal
+	if err == nil && op.Status == OperationRunning {
+		lost := provisionTime + pulseLost
+		if op.Kind == OperationImport {
+			lost = pulseLost // it shows every second that it goes on
+		}
+		if At(time.Now()) < op.UpdatedAt.Add(lost) {
+			return stateConflict(t, StateDeleting)
+		}
+		j = &journal{op: op, written: time.Now()}
+		j.finish(OperationFailed, "cut off, and given up to delete the tenant")
+	}
+	before := j.revision()
+	_, err = Tenants.Update(inside, id, func(now *Tenant) error {
+		if now.State != StateProvisioning {
+			return ErrUnchanged // it ended meanwhile
+		}
+		if now.Revision != t.Revision {
+			return stateConflict(now, StateDeleting)
+		}
+		now.State, now.ProvisioningError = StateFailed, "cut off"
+		return nil
+	}, j.stmts(inside)...)
+	if errors.Is(err, ErrStale) { // somebody took it up
+		err = stateConflict(t, StateDeleting)
+	}
+	if err != nil {
+		j.undo(before)
+	}
+	return err
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.

@@ -376,6 +376,9 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 	j.note(j.op.CurrentStep, "succeeded", nil)
 	j.finish(OperationSucceeded, "")
 	t, err := Tenants.Update(inside, there.ID, func(t *Tenant) error {
+		if t.State == StateDeleting {
+			return errMoveEnded
+		}
 		if _, beside := t.incoming(); beside {
 			t.Copies = append(t.without(home), Copy{Placement: t.Placement, Database: t.Database, DropAt: At(time.Now().Add(copyKept))})
 			t.Placement, t.Database, t.FenceFrom, t.FenceUntil = home.Placement, home.Database, 0, 0

@@ -43,6 +43,7 @@ var cases = []struct {
 	{"Unique", unique},
 	{"BatchIsAtomic", batchIsAtomic},
 	{"Guards", guards},
+	{"ConditionalUpsert", conditionalUpsert},
 	{"RacingUpdates", racingUpdates},
 	{"SingleUse", singleUse},
 	{"CancelledContext", cancelledContext},

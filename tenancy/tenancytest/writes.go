@@ -86,6 +86,34 @@ func guards(t *testing.T, h *house) {
 	}
 }
 
+// conditionalUpsert: a row is made, or changed on a condition, and counted either
+// way; where the condition does not hold the batch misses it. Write fences are
+// made of this.
+func conditionalUpsert(t *testing.T, h *house) {
+	ctx, other := h.enter(t, h.acme), h.enter(t, h.widgets)
+	upsert := func(ctx context.Context, value, most int) error {
+		return tenancy.Commit(ctx, tenancy.SQL(ctx, `INSERT INTO counters (tenant_id, id, value) VALUES (@tenant, 'upsert', ?)
+			ON CONFLICT (tenant_id, id) DO UPDATE SET value = excluded.value WHERE counters.value <= ?`, value, most).Once())
+	}
+	must(t, upsert(ctx, 1, 0)) // makes it
+	must(t, upsert(ctx, 5, 1))
+	must(t, upsert(ctx, 5, 5)) // changes nothing, and counts
+	if err := upsert(ctx, 9, 4); !errors.Is(err, tenancy.ErrStale) {
+		t.Errorf("a condition that does not hold: got %v, want ErrStale", err)
+	}
+	must(t, upsert(other, 2, 0)) // a row of its own
+	for _, c := range []struct {
+		ctx  context.Context
+		want int
+	}{{ctx, 5}, {other, 2}} {
+		var value int
+		must(t, tenancy.QueryRow(c.ctx, `SELECT value FROM counters WHERE tenant_id = @tenant AND id = 'upsert'`, nil, &value))
+		if value != c.want {
+			t.Errorf("the row holds %d, want %d", value, c.want)
+		}
+	}
+}
+
 // racingUpdates: every one of many concurrent updates is kept.
 func racingUpdates(t *testing.T, h *house) {
 	ctx := h.enter(t, h.acme)
