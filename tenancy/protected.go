@@ -24,6 +24,7 @@ var protected = map[string]map[string]protection{
 	"connections":  {"secrets": sealedColumn},
 	"signing_keys": {"private": sealedColumn},
 	"passwords":    {"hash": hashedColumn},
+	"files":        {"value": sealedColumn},
 }
 
 // pointless are tables whose rows mean nothing without their protected columns.
@@ -35,7 +36,7 @@ var pointless = []string{"passwords", "signing_keys"}
 var homebound = []string{
 	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
-	"custom_domains",
+	"custom_domains", "files", "file_locks",
 }
 
 // exported are the tables of an export, with those columns it has.

@@ -675,3 +675,27 @@ CREATE TABLE custom_domains (
 CREATE UNIQUE INDEX custom_domains_by_held ON custom_domains (tenant_id, held);
 
 CREATE UNIQUE INDEX custom_domains_by_subject_and_domain ON custom_domains (tenant_id, subject, domain);
+
+-- What the server itself keeps in the control plane, such as certificates, by path;
+-- and who is at work on something.
+
+CREATE TABLE files (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	value TEXT NOT NULL DEFAULT '',
+	size BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE file_locks (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	owner TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
