@@ -82,7 +82,9 @@ func TestFileStore(t *testing.T) {
 		{"a_", true, "a_/x"},
 		{"wildcard_.é.test", true, "wildcard_.é.test/x"},
 		{"", false, "A a a_ ab wildcard_.é.test"},
-		{"a/b", false, ""}, {"nothing", true, ""}, {"%", true, ""},
+		{"a/b", false, ""},
+		{"nothing", true, ""},
+		{"%", true, ""},
 	} {
 		got, err := other.List(ctx, tc.path, tc.recursive)
 		if strings.Join(got, " ") != tc.want || (tc.want == "") != errors.Is(err, fs.ErrNotExist) || tc.want != "" && err != nil {
