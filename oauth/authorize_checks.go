@@ -110,16 +110,18 @@ func (a *authorization) checkAudience(ctx context.Context) error {
 // Silent requests that lack an organization are judged later, after the session
 // (C3.9).
 func (s *Server) checkOrganization(ctx context.Context, a *authorization) error {
-	if a.params["invitation"] != "" { // there are none yet: C2.56
-		return refuse(fosite.ErrInvalidRequest, "invitation not found or already used")
-	}
 	name := a.params["organization"]
+	if name == "" && a.params["invitation"] != "" {
+		return errInvitation()
+	}
 	if name == "" && a.silent() {
 		return nil
 	}
 	var err error
-	a.org, err = s.resolveOrganization(ctx, a.client, name)
-	return err
+	if a.org, err = s.resolveOrganization(ctx, a.client, name); err != nil {
+		return err
+	}
+	return s.checkInvitation(ctx, a)
 }
 
 // checkConnection finds the connection that was asked for (contract C4.25).

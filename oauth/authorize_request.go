@@ -25,11 +25,12 @@ type authorization struct {
 	client *tenancy.Client
 	to     *destination // nil while errors go to a page (contract C3.1)
 
-	scope   []string // requested, in their order
-	org     *tenancy.Organization
-	maxAge  time.Duration // how old the login may be; negative for no limit
-	subject string        // user_id the answer has to be about; "" for anybody
-	claims  requestedClaims
+	scope      []string // requested, in their order
+	org        *tenancy.Organization
+	invitation *tenancy.Invitation // the one the person follows; nil for none
+	maxAge     time.Duration       // how old the login may be; negative for no limit
+	subject    string              // user_id the answer has to be about; "" for anybody
+	claims     requestedClaims
 
 	user *tenancy.User // who it turned out to be by; nil until then
 }

@@ -106,7 +106,7 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case e.Basic && e.Status == http.StatusUnauthorized: // RFC 6749 section 5.2
 		h.Set("WWW-Authenticate", `Basic realm="oauth", charset="UTF-8"`)
-	case e.Status == http.StatusServiceUnavailable:
+	case e.Status == http.StatusServiceUnavailable && h.Get("Retry-After") == "":
 		h.Set("Retry-After", retryAfter)
 	}
 	body, err := json.Marshal(struct {

@@ -3,6 +3,7 @@ package oauth
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -111,7 +112,11 @@ func (s *Server) failPage(w http.ResponseWriter, r *http.Request, err error) {
 	s.logFault(r.Context(), e, err)
 	title := cmp.Or(pageTitles[e.Status], "This did not work")
 	if e.Status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", retryAfter)
+		after := retryAfter
+		if shown := (*tenancy.Error)(nil); errors.As(err, &shown) {
+			after = cmp.Or(shown.Header["Retry-After"], after)
+		}
+		w.Header().Set("Retry-After", after)
 	}
 	writePage(r.Context(), w, e.Status, page{Title: title, Message: e.Description, Code: e.Code})
 }

@@ -100,7 +100,7 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	if err != nil {
 		return err
 	}
-	a, err := s.parseAuthorization(ctx, l.Request, nil)
+	a, err := s.parseAuthorization(ctx, takenUp(l), nil)
 	if err != nil {
 		return s.abandon(w, r, a, l, err)
 	}
@@ -114,6 +114,11 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	var userID string
 	if proof != nil {
 		userID = proof.user.ID
+		if a.invitation != nil {
+			if err := s.accept(ctx, a, l, proof.user); err != nil {
+				return s.finish(w, r, a, l, proof, nil, err)
+			}
+		}
 	}
 	organization, screen, err := s.chooseOrganization(ctx, a, userID, l.ChosenOrgID)
 	switch {

@@ -22,6 +22,8 @@ type step struct {
 	client  *tenancy.Client
 	org     *tenancy.Organization // named by the application or chosen; nil for none
 	look    look
+
+	invitation *tenancy.Invitation // that the person follows; nil for none
 }
 
 // maxForm is how long a form may be, in bytes: far more than any screen has.
@@ -85,7 +87,7 @@ func (p *Pages) begin(w http.ResponseWriter, r *http.Request) (*step, error) {
 		return nil, err
 	}
 	s.look = lookOf(s.ctx, s.org)
-	return s, nil
+	return s, s.findInvitation()
 }
 
 // find returns the login under way with the state, if it is this browser's and

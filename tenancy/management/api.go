@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/mail"
 )
 
 // Config is what the API depends on. Fields without a note are required.
@@ -37,6 +38,10 @@ type Config struct {
 
 	// Domains keeps tenants' custom domains, see [tenancy.Domains]. Nil answers 501.
 	Domains Domains
+
+	// Mail sends invitations; nil sends none, and whoever invites passes on the
+	// address in the answer.
+	Mail Mailer
 
 	// Recorder takes note of writes and refusals; nil keeps none.
 	Recorder tenancy.Recorder
@@ -96,6 +101,11 @@ type Domains interface {
 	Proofs(d *tenancy.CustomDomain) []tenancy.Proof
 }
 
+// Mailer sends messages; see [mail.Sender].
+type Mailer interface {
+	Send(ctx context.Context, m mail.Message) error
+}
+
 // Keys changes the signing keys of the entered tenant (contract C5.86).
 type Keys interface {
 	// Rotate makes the next keys current and returns the one that signs by
@@ -143,7 +153,8 @@ func Routes() []RouteInfo {
 func table() []route {
 	return slices.Concat(
 		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
-		organizations.routes(), organizationRoutes, memberRoutes, organizationConnectionRoutes, organizationGrantRoutes,
+		organizations.routes(), organizationRoutes, memberRoutes, invitationRoutes, organizationConnectionRoutes, organizationGrantRoutes,
+		teamRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),
 		clients.routes(), clientRoutes, clientCredentialRoutes,
@@ -203,7 +214,7 @@ func (a *API) serve(c *Call) {
 		return
 	}
 	defer leave()
-	body, err := c.run(ctx)
+	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

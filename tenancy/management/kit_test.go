@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/mail"
 	"github.com/gatehouse-id/gatehouse/tenancy/sqlite"
 )
 
@@ -30,6 +32,7 @@ type kit struct {
 	domains   *tenancy.Domains
 	dns       *zone
 	events    *events
+	mails     *mails
 	now       time.Time
 }
 
@@ -41,7 +44,7 @@ const (
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{T: t, now: time.Now(), events: &events{}}
+	k := &kit{T: t, now: time.Now(), events: &events{}, mails: &mails{}}
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	k.must(err)
 	k.pool, err = tenancy.NewPool(tenancy.PoolConfig{
@@ -68,6 +71,7 @@ func newKit(t *testing.T) *kit {
 			}
 			k.must(tenancy.CustomDomains.Create(ctx, d))
 		})
+		k.inside("control_plane", func(ctx context.Context) { k.seedTeam(ctx, id) })
 	}
 	k.api, err = New(Config{
 		Verifier: verifier{}, Directory: k.directory, Entrance: k.pool, Lifecycle: k.lifecycle, Keys: fakeKeys{},
@@ -78,7 +82,7 @@ func newKit(t *testing.T) *kit {
 			return list
 		},
 		ValidTenantID: hosts.ValidTenantID, Recorder: k.events, Now: func() time.Time { return k.now },
-		Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status, Domains: k.domains,
+		Mail: k.mails, Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status, Domains: k.domains,
 	})
 	k.must(err)
 	return k
@@ -200,6 +204,10 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Users.Insert(ctx, user(sameUser, "same@"+tenant+".test")),
 		tenancy.Users.Insert(ctx, user(only("auth0|", tenant), "only@"+tenant+".test")),
 		tenancy.Members.Insert(ctx, tenancy.NewMember(sameOrg, sameUser)),
+		tenancy.Invitations.Insert(ctx, &tenancy.Invitation{
+			Row: tenancy.Row{ID: only("uinv_", tenant)}, OrgID: only("org_", tenant), TicketHash: "hash of " + tenant,
+			Email: "invited@" + tenant + ".test", ExpiresAt: tenancy.At(k.now.Add(time.Hour)),
+		}),
 		tenancy.Sessions.Insert(ctx, k.session("ses_same", sameUser)),
 		tenancy.Sessions.Insert(ctx, k.session(only("ses_", tenant), only("auth0|", tenant))),
 		tenancy.Grants.Insert(ctx, k.refresh("rt_same", sameUser)),
@@ -212,6 +220,42 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Events.Insert(ctx, &tenancy.Event{Row: tenancy.Row{ID: only("-log_", tenant)}, Date: 1, Type: "s"}),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: only("kid_", tenant)}, Alg: "RS256", Use: tenancy.KeyNext}),
 	))
+}
+
+// seedTeam gives a tenant, on the control plane, a member who is a Tenant Admin,
+// and an invitation.
+func (k *kit) seedTeam(ctx context.Context, tenant string) {
+	k.Helper()
+	t, _ := k.directory.ByID(tenant)
+	role, err := tenancy.BuiltInRole(ctx, tenancy.RoleTenantAdmin)
+	k.must(err)
+	boss := only("auth0|boss-", tenant)
+	k.must(tenancy.Commit(ctx,
+		tenancy.Users.Insert(ctx, &tenancy.User{Row: tenancy.Row{ID: boss}, Connection: "db", Email: "boss@" + tenant + ".test"}),
+		tenancy.Members.Insert(ctx, tenancy.NewMember(t.OrganizationID, boss)),
+		tenancy.UserRoles.Insert(ctx, tenancy.NewUserRole(boss, t.OrganizationID, role.ID)),
+		tenancy.Invitations.Insert(ctx, &tenancy.Invitation{
+			Row: tenancy.Row{ID: only("uinv_", tenant)}, OrgID: t.OrganizationID, TicketHash: "hash of " + tenant,
+			Email: "invited@" + tenant + ".test", ExpiresAt: tenancy.At(k.now.Add(time.Hour)),
+		}),
+	))
+}
+
+// mails keeps what was sent; while broken is set, nothing can be.
+type mails struct {
+	mu     sync.Mutex
+	list   []mail.Message
+	broken bool
+}
+
+func (m *mails) Send(_ context.Context, message mail.Message) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken {
+		return errors.New("no mail server")
+	}
+	m.list = append(m.list, message)
+	return nil
 }
 
 func (k *kit) session(id, user string) *tenancy.Session {
