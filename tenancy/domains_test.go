@@ -129,9 +129,12 @@ func TestOneOwner(t *testing.T) {
 		name := fmt.Sprintf("r%d.example.net", round)
 		var won atomic.Int32
 		var wg sync.WaitGroup
-		for _, tenant := range []string{"acme", "widgets"} {
-			d := e.claim(tenant, name, true)
+		claims := []*tenancy.CustomDomain{e.claim("acme", name, true), e.claim("widgets", name, true)}
+		for _, d := range claims {
 			z.add(e.proof(d, "txt").Value)
+		}
+		for _, d := range claims {
+			tenant := d.Subject
 			for range 3 {
 				wg.Go(func() {
 					got, err := e.Domains.Verify(t.Context(), tenant, d.ID)
