@@ -14,8 +14,8 @@ import (
 )
 
 // announcer tells Caddy's events what happens to tenants, and keeps for webhooks
-// what was not written with its cause: that of synchronisation. Nobody waits for
-// it; where it cannot follow, events are dropped and counted in the log, webhooks
+// what was not written with its cause: that of synchronisation and custom
+// domains. Nobody waits for it; where it cannot follow, events are dropped and counted in the log, webhooks
 // for tenants' life cycle are not.
 type announcer struct {
 	runtime   *runtime
@@ -45,10 +45,12 @@ func (a *announcer) announce(n tenancy.Notice) {
 	a.push(announced{n, true})
 }
 
-// Record implements [tenancy.Recorder]: what synchronisation reports is told as
-// well.
+// Record implements [tenancy.Recorder]: what synchronisation reports and what
+// becomes of custom domains is told as well.
 func (a *announcer) Record(_ context.Context, e tenancy.Event) {
-	if e.Type != "gh_sync" || e.Description != "sync.applied" && e.Description != "sync.failed" {
+	switch e.Description {
+	case "sync.applied", "sync.failed", "tenant.domain.verified", "tenant.domain.disabled":
+	default:
 		return
 	}
 	data := map[string]any{}

@@ -9,6 +9,7 @@
 //	http.handlers.tenant_auth    tenant_auth.go      lets tokens of the request's tenant through
 //	http.matchers.tenant         matcher.go          true where the host is a tenant's
 //	tls.permission.gatehouse     permission.go       certificates for tenants' hosts only
+//	caddy.storage.gatehouse      storage.go          certificates and locks in the control plane
 //	gatehouse.databases.sqlite   database_sqlite.go  tenants as SQLite files
 //	gatehouse.databases.postgres database_postgres.go  tenants in PostgreSQL, three ways
 //

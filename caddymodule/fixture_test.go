@@ -36,6 +36,7 @@ type server struct {
 	global      string // further global options
 	sites       string // "" for both schemes of every host, see config
 	admin       string // the admin endpoint; "" for none
+	storage     string // the global option; "" for files below dir
 }
 
 func newServer(t *testing.T) *server {
@@ -80,6 +81,10 @@ func (s *server) config() []byte {
 	if admin == "" {
 		admin = "off"
 	}
+	storage := s.storage
+	if storage == "" {
+		storage = fmt.Sprintf("storage file_system %q", filepath.Join(s.dir, "caddy"))
+	}
 	caddyfile := fmt.Sprintf(`{
 		admin %s
 		persist_config off
@@ -88,7 +93,7 @@ func (s *server) config() []byte {
 		https_port %d
 		auto_https disable_redirects
 		grace_period 5s
-		storage file_system %q
+		%s
 		log {
 			output file %q {
 				mode 0600
@@ -104,7 +109,7 @@ func (s *server) config() []byte {
 			%s
 		}
 	}
-	%s`, admin, s.http, s.https, filepath.Join(s.dir, "caddy"), filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
+	%s`, admin, s.http, s.https, storage, filepath.Join(s.dir, "log"), s.global, s.data, s.options, sites)
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(caddyfile), nil)
 	if err != nil {
 		s.t.Fatal(err)

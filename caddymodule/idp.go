@@ -104,6 +104,9 @@ func (h *Handler) arrive(s *services, r *http.Request, id string) (*tenancy.Visi
 // serve hands the request, inside its tenant, to whoever answers its path.
 func (h *Handler) serve(s *services, t *tenancy.Tenant, visit *tenancy.Visit, w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	endpoint := s.endpoint(r.URL.Path)
+	if token, asked := strings.CutPrefix(r.URL.Path, tenancy.ProofPath); asked {
+		endpoint = proofOf(s, visit.Host, token)
+	}
 	if endpoint == nil {
 		return orNotFound(w, r, next)
 	}

@@ -11,20 +11,9 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// issuers returns the issuers of a tenant's hosts, the primary one first, with
-// the scheme and port of each of the issuers given (contract C1.11, C1.12).
-func issuers(hosts *tenancy.Hosts, t *tenancy.Tenant, like ...string) []string {
-	names := []string{hosts.PrimaryHost(t.ID)}
-	if t.ID == hosts.ControlPlane {
-		names = slices.Clone(hosts.ControlPlaneHosts)
-	}
-	primary := len(names)
-	for label, id := range hosts.Labels {
-		if id == t.ID {
-			names = append(names, label+"."+hosts.BaseDomain)
-		}
-	}
-	slices.Sort(names[primary:])
+// issuers returns the issuers of hosts, in their order, with the scheme and port
+// of each of the issuers given (contract C1.11, C1.12).
+func issuers(names []string, like ...string) []string {
 	list := make([]string, 0, len(names)*len(like))
 	for _, issuer := range like {
 		scheme, host, _ := strings.Cut(strings.TrimSuffix(issuer, "/"), "://")

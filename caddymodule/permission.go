@@ -38,7 +38,8 @@ func (p *Permission) Provision(ctx caddy.Context) error {
 }
 
 // CertificateAllowed implements [caddytls.OnDemandPermission]: nil for a host of
-// the control plane or of a tenant that exists (contract C1.10). It is asked at
+// the control plane, of a tenant that exists, or that is a custom domain in status
+// ready (contract C1.10). It is asked at
 // every handshake for a name without a certificate in memory, by anybody.
 func (p *Permission) CertificateAllowed(_ context.Context, name string) error {
 	s, leave, err := p.runtime.visit()
@@ -60,6 +61,9 @@ func (s *services) certifies(host string) bool {
 	t, ok := s.directory.ByHost(host)
 	if !ok || t.State == tenancy.StateDeleting {
 		return false
+	}
+	if d, ok := s.directory.DomainByHost(host); ok {
+		return d.Type != tenancy.DomainSelfManaged
 	}
 	return issuerHost(s.directory.Hosts(), host) == host
 }

@@ -25,6 +25,7 @@ type services struct {
 	sync       *tenantsync.Loop
 	tokens     *oauth.Server
 	keeper     *tenancy.Housekeeper
+	domains    *tenancy.Domains
 	upgrader   *tenancy.Upgrader
 	logBook    *tenancy.LogBook
 	oauth      paths
@@ -41,6 +42,10 @@ type services struct {
 	// "" once there is one.
 	setup string
 }
+
+// domainProver looks for the proofs of custom domains; tests have a DNS of their
+// own.
+var domainProver tenancy.Prover
 
 // paths is a handler that knows which paths are its own.
 type paths interface {
@@ -65,7 +70,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	told := s.newAnnouncer(rt, log)
 	recorder = append(recorder, told)
 	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
-		return issuers(c.hosts, t, slices.Concat(like, also)...)
+		return issuers(s.directory.HostsOf(t.ID), slices.Concat(like, also)...)
 	}
 	keys := &oauth.Keyring{Algs: c.Keys, Reservoir: new(oauth.Reservoir)}
 	if s.sync, err = c.newLoop(s.directory, s.pool, recorder); err != nil {
@@ -81,13 +86,14 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
+	s.domains = &tenancy.Domains{Directory: s.directory, Prover: domainProver, Recorder: recorder, Log: log}
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
 		}
-		return issuers(c.hosts, t, tenancy.VisitOf(ctx).Issuer)
+		return issuers(s.directory.HostsOf(t.ID), tenancy.VisitOf(ctx).Issuer)
 	}})
 	if err != nil {
 		return nil, err
@@ -98,7 +104,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +118,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, told.Run, told.sender.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },

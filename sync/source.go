@@ -156,6 +156,9 @@ func (s *source) follow(inside context.Context, p *picture) (seen int64, err err
 			return 0, err
 		}
 		seen = max(seen, revision)
+		if e.kind == tenancy.KindDomain { // the directory's alone; no tenant has a copy
+			continue
+		}
 		if e.kind != tenancy.KindTenant {
 			p.latest[e] = revision
 			continue

@@ -14,6 +14,7 @@ const (
 	KindRole           = "role"            // synced, with its permissions
 	KindConnection     = "connection"      // synced where it asks to be
 	KindSettings       = "settings"        // inherited
+	KindDomain         = "domain"          // a custom domain
 )
 
 // AnyID as the entity of a change means that any entity of the kind may be

@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,35 @@ type counter interface {
 // the directory with it. Doing it again changes nothing. Errors that an operator
 // can mend say how.
 func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) error {
-	if c.ID == "" {
-		c.ID = "control_plane"
+	c.ID = cmp.Or(c.ID, DefaultControlPlane)
+	cp, err := l.ReachControlPlane(ctx, c, true)
+	if err != nil {
+		return err
 	}
+	err = l.Pool.Do(ctx, cp, func(ctx context.Context) error { return l.seedControlPlane(ctx, c) })
+	if err != nil {
+		return fmt.Errorf("setting up the control plane: %w", err)
+	}
+	return l.Directory.Open(ctx, cp)
+}
+
+// ReachControlPlane returns the control plane so far that it can be entered: its
+// database exists and it is registered there. With create both are made at the
+// first start; without it, a control plane that was never made is [ErrNotFound].
+// It needs Pool and Master only.
+func (l *Lifecycle) ReachControlPlane(ctx context.Context, c ControlPlaneConfig, create bool) (*Tenant, error) {
+	c.ID = cmp.Or(c.ID, DefaultControlPlane)
+	l.Pool.making.Lock()
+	defer l.Pool.making.Unlock()
+	for try := 0; ; try++ {
+		cp, err := l.reachControlPlane(ctx, c, create)
+		if !errors.Is(err, ErrConflict) || try == tries {
+			return cp, err
+		} // else another process was faster
+	}
+}
+
+func (l *Lifecycle) reachControlPlane(ctx context.Context, c ControlPlaneConfig, create bool) (*Tenant, error) {
 	cp := &Tenant{
 		Row: Row{TenantID: c.ID, ID: c.ID}, Placement: c.Placement, State: StateActive,
 		FriendlyName: "Control plane", Audience: "urn:gatehouse:tenant:" + c.ID, OrganizationID: NewID("org_", 16),
@@ -40,30 +67,32 @@ func (l *Lifecycle) OpenControlPlane(ctx context.Context, c ControlPlaneConfig) 
 	cp.SchemaVersion = l.Pool.SchemaVersion(cp)
 	key, err := l.Pool.dataKeyOf(ctx, cp)
 	if errors.Is(err, ErrUnavailable) && l.firstStart(ctx, c.Placement) {
+		if !create {
+			return nil, ErrNotFound
+		}
 		if err = l.notElsewhere(ctx, cp); err != nil {
-			return fmt.Errorf("opening the control plane: %w", err)
+			return nil, fmt.Errorf("opening the control plane: %w", err)
 		}
 		if err = l.Pool.Create(ctx, cp); err == nil {
 			key, err = l.Pool.dataKeyOf(ctx, cp)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("opening the control plane: %w", err)
+		return nil, fmt.Errorf("opening the control plane: %w", err)
 	}
 	cp.DataKey = key
-	if key == "" {
-		cp.DataKey = l.Master.NewDataKey(c.ID)
-		if err := l.Pool.Do(ctx, cp, func(ctx context.Context) error { return Tenants.Create(ctx, cp) }); errors.Is(err, ErrConflict) {
-			return l.OpenControlPlane(ctx, c) // another process was faster
-		} else if err != nil {
-			return fmt.Errorf("registering the control plane: %w", err)
-		}
+	if key != "" {
+		return cp, nil
 	}
-	err = l.Pool.Do(ctx, cp, func(ctx context.Context) error { return l.seedControlPlane(ctx, c) })
+	if !create {
+		return nil, ErrNotFound
+	}
+	cp.DataKey = l.Master.NewDataKey(c.ID)
+	err = l.Pool.Do(ctx, cp, func(ctx context.Context) error { return Tenants.Create(ctx, cp) })
 	if err != nil {
-		return fmt.Errorf("setting up the control plane: %w", err)
+		return nil, fmt.Errorf("registering the control plane: %w", err)
 	}
-	return l.Directory.Open(ctx, cp)
+	return cp, nil
 }
 
 // firstStart reports whether the placement holds no database at all. Where it

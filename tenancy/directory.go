@@ -21,15 +21,19 @@ type Directory struct {
 	controlPlane   *Tenant
 	byID           map[string]*Tenant
 	byOrganization map[string]*Tenant
+	domains        domains
 	head           int64 // revision of the change log up to which this is true
 	stale          error // why the last look at the registry failed; nil when it did not
 
 	looking sync.Mutex // one look at the registry at a time
+
+	custom func(host string) (id string, ok bool) // tenantOfDomain, made once
 }
 
 // NewDirectory makes a directory that knows nobody yet; see [Directory.Open].
 func NewDirectory(pool *Pool, hosts *Hosts) *Directory {
 	d := &Directory{hosts: hosts, pool: pool, byID: map[string]*Tenant{}, byOrganization: map[string]*Tenant{}}
+	d.custom = d.tenantOfDomain
 	pool.follow(d.ByID)
 	return d
 }
@@ -64,7 +68,7 @@ func (d *Directory) Hosts() *Hosts { return d.hosts }
 
 // ByHost returns the tenant of a normalised host (contract C1.4).
 func (d *Directory) ByHost(host string) (*Tenant, bool) {
-	id, ok := d.hosts.Resolve(host, nil)
+	id, ok := d.hosts.Resolve(host, d.custom)
 	if !ok {
 		return nil, false
 	}
@@ -186,6 +190,10 @@ func (d *Directory) refresh(ctx context.Context) error {
 		return d.load(inside)
 	}
 	fresh := map[string]*Tenant{}
+	domains, err := d.freshDomains(inside, changes)
+	if err != nil {
+		return err
+	}
 	for _, c := range changes {
 		if c.Kind != KindTenant {
 			continue
@@ -205,6 +213,9 @@ func (d *Directory) refresh(ctx context.Context) error {
 			fenced = append(fenced, t)
 		}
 		d.put(id, t)
+	}
+	if domains != nil {
+		d.domains = *domains
 	}
 	d.head = changes[len(changes)-1].Revision
 	d.mu.Unlock()
@@ -242,6 +253,10 @@ func (d *Directory) load(inside context.Context) error {
 	if err != nil {
 		return err
 	}
+	domains, err := readDomains(inside)
+	if err != nil {
+		return err
+	}
 	d.mu.Lock()
 	cp, old := d.controlPlane, d.byID
 	d.byID = make(map[string]*Tenant, len(list))
@@ -254,7 +269,7 @@ func (d *Directory) load(inside context.Context) error {
 		}
 		d.put(list[i].ID, &list[i])
 	}
-	d.head = head
+	d.domains, d.head = *domains, head
 	d.mu.Unlock()
 	for i := range list {
 		d.pool.succeed(old[list[i].ID], &list[i])

@@ -239,8 +239,8 @@ func (l *Lifecycle) deprovision(ctx context.Context, id string) (*journal, error
 	return j, nil
 }
 
-// unregister removes what the control plane has of a tenant: its organization and
-// its registry row with the data key, without which no copy can be read.
+// unregister removes what the control plane has of a tenant: its organization, its
+// domains and its registry row with the data key, without which no copy can be read.
 func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
@@ -255,7 +255,8 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 	remove := func() []Stmt {
 		stmts := RemoveOrganization(inside, t.OrganizationID)
 		stmts[0].Rows = AnyRows // a creation that failed may have made none
-		return append(append(stmts, Tenants.Remove(inside, t.ID)), Deliver(inside, l.Webhooks, n)...)
+		stmts = append(stmts, CustomDomains.RemoveWhere(inside, "subject = ?", t.ID), Tenants.Remove(inside, t.ID))
+		return append(stmts, Deliver(inside, l.Webhooks, n)...)
 	}
 	err = j.commit(inside, remove()...)
 	if errors.Is(err, ErrStale) { // another process was at the same operation

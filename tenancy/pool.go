@@ -45,6 +45,8 @@ type Pool struct {
 	sweeping   bool   // a look at the idle ones is due
 	closed     bool
 
+	making sync.Mutex // the control plane is made by one at a time
+
 	onChange sync.Map // *func() -> struct{}
 	outlook  outlook
 }

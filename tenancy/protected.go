@@ -24,6 +24,7 @@ var protected = map[string]map[string]protection{
 	"connections":  {"secrets": sealedColumn},
 	"signing_keys": {"private": sealedColumn},
 	"passwords":    {"hash": hashedColumn},
+	"files":        {"value": sealedColumn},
 }
 
 // pointless are tables whose rows mean nothing without their protected columns.
@@ -31,10 +32,11 @@ var pointless = []string{"passwords", "signing_keys"}
 
 // homebound are tables that stay where they are: what is under way and would not
 // work elsewhere, because it is made with the data key, and what the control
-// plane keeps of tenants and tenants of the control plane.
+// plane keeps of tenants and their domains, and tenants of the control plane.
 var homebound = []string{
 	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
+	"custom_domains", "files", "file_locks",
 }
 
 // exported are the tables of an export, with those columns it has.

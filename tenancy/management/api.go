@@ -36,6 +36,9 @@ type Config struct {
 	// [tenancy.Upgrader]. Nil answers 501.
 	Upgrades func() tenancy.UpgradeStatus
 
+	// Domains keeps tenants' custom domains, see [tenancy.Domains]. Nil answers 501.
+	Domains Domains
+
 	// Mail sends invitations; nil sends none, and whoever invites passes on the
 	// address in the answer.
 	Mail Mailer
@@ -82,6 +85,20 @@ type Lifecycle interface {
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
+}
+
+// Domains keeps the custom domains of the tenant whose id it is given; see
+// [tenancy.Domains].
+type Domains interface {
+	List(ctx context.Context, tenant string) ([]tenancy.CustomDomain, error)
+	Get(ctx context.Context, tenant, id string) (*tenancy.CustomDomain, error)
+	Create(ctx context.Context, tenant string, wish tenancy.NewDomain) (*tenancy.CustomDomain, error)
+	Update(ctx context.Context, tenant, id string, alter func(*tenancy.CustomDomain) error) (*tenancy.CustomDomain, error)
+	Delete(ctx context.Context, tenant, id string) error
+	Verify(ctx context.Context, tenant, id string) (*tenancy.CustomDomain, error)
+
+	// Proofs are what verifies a claim, for its owner to publish.
+	Proofs(d *tenancy.CustomDomain) []tenancy.Proof
 }
 
 // Mailer sends messages; see [mail.Sender].
@@ -144,7 +161,7 @@ func table() []route {
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,
-		keyRoutes, sessionRoutes, consentRoutes, logRoutes,
+		keyRoutes, domainRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)
 }
 

@@ -29,6 +29,8 @@ type kit struct {
 	pool      *tenancy.Pool
 	directory *tenancy.Directory
 	lifecycle *tenancy.Lifecycle
+	domains   *tenancy.Domains
+	dns       *zone
 	events    *events
 	mails     *mails
 	now       time.Time
@@ -55,18 +57,32 @@ func newKit(t *testing.T) *kit {
 	k.directory = tenancy.NewDirectory(k.pool, hosts)
 	k.lifecycle = &tenancy.Lifecycle{Pool: k.pool, Directory: k.directory, Master: ring, Keys: fakeKeys{}, Recorder: k.events}
 	k.lifecycle.Upgrader = &tenancy.Upgrader{Pool: k.pool, Directory: k.directory}
+	k.dns = &zone{}
+	k.domains = &tenancy.Domains{Directory: k.directory, Recorder: k.events, Prover: tenancy.Prover{Resolver: k.dns, Dial: k.dns.dial}}
 	k.must(k.lifecycle.OpenControlPlane(t.Context(), tenancy.ControlPlaneConfig{}))
 	for _, id := range []string{"acme", "widgets"} {
 		_, err := k.lifecycle.Create(t.Context(), tenancy.NewTenant{ID: id, FriendlyName: "Tenant " + id})
 		k.must(err)
 		k.inside(id, func(ctx context.Context) { k.seed(ctx, id) })
+		k.inside("control_plane", func(ctx context.Context) {
+			d := &tenancy.CustomDomain{
+				Row: tenancy.Row{ID: only("cd_", id)}, Subject: id, Domain: "seeded." + id + ".test", Held: only("cd_", id),
+				Status: tenancy.DomainPending, Type: tenancy.DomainManaged, Token: "token-of-" + id,
+			}
+			k.must(tenancy.CustomDomains.Create(ctx, d))
+		})
 		k.inside("control_plane", func(ctx context.Context) { k.seedTeam(ctx, id) })
 	}
 	k.api, err = New(Config{
 		Verifier: verifier{}, Directory: k.directory, Entrance: k.pool, Lifecycle: k.lifecycle, Keys: fakeKeys{},
-		Issuers:       func(t *tenancy.Tenant) []string { return []string{"https://" + hosts.PrimaryHost(t.ID) + "/"} },
+		Issuers: func(t *tenancy.Tenant) (list []string) {
+			for _, host := range k.directory.HostsOf(t.ID) {
+				list = append(list, "https://"+host+"/")
+			}
+			return list
+		},
 		ValidTenantID: hosts.ValidTenantID, Recorder: k.events, Now: func() time.Time { return k.now },
-		Mail: k.mails, Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status,
+		Mail: k.mails, Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status, Domains: k.domains,
 	})
 	k.must(err)
 	return k

@@ -31,6 +31,7 @@ func bodies(tenant string) map[string]any {
 		"POST /connections":                                          map[string]any{"name": "new", "strategy": "auth0"},
 		"POST /organizations":                                        map[string]any{"name": "new"},
 		"POST /users":                                                map[string]any{"connection": "only-" + tenant, "email": "new@example.com"},
+		"POST /custom-domains":                                       map[string]any{"domain": "new.example.org", "type": "auth0_managed_certs"},
 		"POST /tenants":                                              map[string]any{"friendly_name": "New"},
 		"PATCH /tenants/settings":                                    map[string]any{},
 		"POST /roles/{id}/permissions":                               api,
@@ -96,6 +97,7 @@ func pathOf(r RouteInfo, tenant string) string {
 		"/client-grants": only("cgr_", tenant), "/connections": only("con_", tenant), "/organizations": only("org_", tenant),
 		"/users": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
 		"/refresh_tokens": only("rt_", tenant), "/grants": only("grt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
+		"/custom-domains": only("cd_", tenant),
 	}
 	kind, user := "/"+strings.Split(path, "/")[1], only("auth0%7C", tenant)
 	if r.Team {
@@ -279,6 +281,11 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.SigningKeys)
 		dump(ctx, k, &b, tenancy.SettingsRows)
 		dump(ctx, k, &b, tenancy.Events)
+	})
+	k.inside("control_plane", func(ctx context.Context) {
+		rows, err := tenancy.CustomDomains.Find(ctx, tenancy.Filter{Where: "subject = ?", Args: []any{tenant}})
+		k.must(err)
+		fmt.Fprintf(&b, "domains: %+v\n", rows)
 	})
 	return b.String()
 }

@@ -712,3 +712,55 @@ CREATE TABLE operation_events (
 );
 
 CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);
+
+-- The control plane's record of custom domains, of all tenants: one table, so that
+-- a name has one owner. held is the domain while it is ready, else the row's id.
+
+CREATE TABLE custom_domains (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	subject TEXT NOT NULL DEFAULT '',
+	domain TEXT NOT NULL DEFAULT '',
+	held TEXT NOT NULL DEFAULT '',
+	is_primary BOOLEAN NOT NULL DEFAULT FALSE,
+	status TEXT NOT NULL DEFAULT '',
+	type TEXT NOT NULL DEFAULT '',
+	token TEXT NOT NULL DEFAULT '',
+	method TEXT NOT NULL DEFAULT '',
+	problem TEXT NOT NULL DEFAULT '',
+	checked_at BIGINT NOT NULL DEFAULT 0,
+	verified_at BIGINT NOT NULL DEFAULT 0,
+	metadata TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX custom_domains_by_held ON custom_domains (tenant_id, held);
+
+CREATE UNIQUE INDEX custom_domains_by_subject_and_domain ON custom_domains (tenant_id, subject, domain);
+
+-- What the server itself keeps in the control plane, such as certificates, by path;
+-- and who is at work on something.
+
+CREATE TABLE files (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	value TEXT NOT NULL DEFAULT '',
+	size BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE file_locks (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	owner TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);

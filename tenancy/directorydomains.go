@@ -1,0 +1,92 @@
+package tenancy
+
+import (
+	"context"
+	"slices"
+)
+
+// domains are the ready custom domains, in memory. It is replaced whole.
+type domains struct {
+	byName   map[string]*CustomDomain
+	byTenant map[string][]*CustomDomain // the primary one first, then by name
+}
+
+// readDomains reads all ready domains of the entered control plane.
+func readDomains(inside context.Context) (*domains, error) {
+	list, err := CustomDomains.Find(inside, Filter{Where: "status = ?", Args: []any{DomainReady}, Order: "is_primary DESC, domain"})
+	if err != nil {
+		return nil, err
+	}
+	ds := &domains{byName: make(map[string]*CustomDomain, len(list)), byTenant: make(map[string][]*CustomDomain)}
+	for i := range list {
+		d := &list[i]
+		ds.byName[d.Domain] = d
+		ds.byTenant[d.Subject] = append(ds.byTenant[d.Subject], d)
+	}
+	return ds, nil
+}
+
+// freshDomains reads the domains where changes are about any; nil where none is.
+// There are few of them, and they change rarely: they are read whole.
+func (d *Directory) freshDomains(inside context.Context, changes []Change) (*domains, error) {
+	if !slices.ContainsFunc(changes, func(c Change) bool { return c.Kind == KindDomain }) {
+		return nil, nil
+	}
+	return readDomains(inside)
+}
+
+// tenantOfDomain returns the tenant of a ready custom domain.
+func (d *Directory) tenantOfDomain(host string) (id string, ok bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	domain, ok := d.domains.byName[host]
+	if !ok {
+		return "", false
+	}
+	return domain.Subject, true
+}
+
+// DomainByHost returns the ready custom domain of a normalised host. It is shared
+// and must not be changed.
+func (d *Directory) DomainByHost(host string) (*CustomDomain, bool) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	domain, ok := d.domains.byName[host]
+	return domain, ok
+}
+
+// HostsOf returns the names of a tenant's active hosts, the one of its primary
+// issuer first (contract C1.11). The list is the caller's.
+func (d *Directory) HostsOf(id string) []string {
+	d.mu.RLock()
+	own := d.domains.byTenant[id]
+	d.mu.RUnlock()
+	return d.hosts.hostsOf(id, own)
+}
+
+// hostsOf are the names of a tenant with these ready domains, primary first.
+func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
+	var names []string
+	add := func(primary bool) {
+		for _, domain := range own {
+			if domain.Primary == primary {
+				names = append(names, domain.Domain)
+			}
+		}
+	}
+	add(true)
+	if id == h.ControlPlane {
+		names = append(names, h.ControlPlaneHosts...)
+	} else {
+		names = append(names, h.PrimaryHost(id))
+	}
+	first := len(names)
+	for label, tenant := range h.Labels {
+		if tenant == id {
+			names = append(names, label+h.suffix)
+		}
+	}
+	slices.Sort(names[first:])
+	add(false)
+	return names
+}
