@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"go.uber.org/zap"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -83,6 +84,9 @@ type App struct {
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 
+	// Who is told of what happens to tenants, and who is asked before.
+	Hooks []*Hook `json:"hooks,omitempty"`
+
 	// Further audiences that name the management API, for installations that
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`
@@ -95,6 +99,7 @@ type App struct {
 	ctx     caddy.Context
 	log     *zap.Logger
 	hosts   *tenancy.Hosts
+	events  *caddyevents.App
 	poolKey string
 	runtime *runtime // nil until Provision has taken it from the pool
 }
@@ -122,6 +127,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("database %s: %T is no database", p.Name, module)
 		}
 		p.module = m
+	}
+	if err := errors.Join(a.loadHooks(ctx), a.loadEvents(ctx)); err != nil {
+		return err
 	}
 	if err := registerMetrics(ctx.GetMetricsRegistry()); err != nil {
 		return err

@@ -79,12 +79,18 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
 //		}
+//		hook               <url> {
+//			events        <types...>
+//			secret        <secret>
+//			allow_private
+//		}
+//		hook               <module> ...
 //		management_aliases <audiences...>
 //		port               <port>
 //	}
 //
 // `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
-// exclude and transform may be repeated.
+// hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
 	if d.NextArg() {
@@ -113,9 +119,10 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
 		"access":             nested(&a.Access),
+		"hook":               a.parseHook,
 		"management_aliases": list(&a.ManagementAliases),
 		"port":               number(&a.Port, 65535),
-	}.block(d, "gatehouse", "database")
+	}.block(d, "gatehouse", "database", "hook")
 }
 
 // nested reads a struct that parses itself.

@@ -164,6 +164,9 @@ func (a *App) resolve() error {
 		replace("client", true, &a.Client.ID, &a.Client.Secret)
 		a.Client = unlessEmpty(a.Client)
 	}
+	for _, h := range a.Hooks {
+		replace("hook", false, &h.URL, &h.Secret)
+	}
 	if a.ControlPlane != nil {
 		for i := range a.ControlPlane.Hosts {
 			replace("control_plane", false, &a.ControlPlane.Hosts[i])
@@ -272,6 +275,11 @@ func (a *App) completeParts() (errs []error) {
 	}
 	if a.Logs.Keep == 0 {
 		a.Logs.Keep = caddy.Duration(30 * 24 * time.Hour)
+	}
+	for _, h := range a.Hooks {
+		if err := h.check(); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if a.Access == nil {
 		a.Access = new(Access)

@@ -10,9 +10,9 @@ import (
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
-	"github.com/gatehouse-id/gatehouse/tenancy/expr"
 	tenantsync "github.com/gatehouse-id/gatehouse/sync"
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/expr"
 )
 
 // syncKinds are the kinds of what is synced, by their words.

@@ -37,6 +37,11 @@ var (
 		Help: "Requests that tenant_auth judged, by the status it answered; 200 are those it let through.",
 	}, []string{"code"})
 
+	deliveriesTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "gatehouse", Name: "hook_deliveries_total",
+		Help: "Attempts to tell a webhook, by host and result (delivered, failed, given_up).",
+	}, []string{"host", "result"})
+
 	tokensTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "gatehouse", Name: "tokens_issued_total",
 		Help: "Answers of the token endpoint that carried a token, by grant.",
@@ -45,7 +50,7 @@ var (
 
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, tokensTotal, stateCollector{}} {
+	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, deliveriesTotal, tokensTotal, stateCollector{}} {
 		var again prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &again) {
 			return err

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	tenantsync "github.com/gatehouse-id/gatehouse/sync"
 	"github.com/gatehouse-id/gatehouse/tenancy"
 	"github.com/gatehouse-id/gatehouse/tenancy/management"
+	"github.com/gatehouse-id/gatehouse/tenancy/webhook"
 )
 
 // services is an open runtime: the parts of the product, put together.
@@ -59,6 +62,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		recorder = append(recorder, s.logBook)
 	}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
+	told := s.newAnnouncer(rt, log)
+	recorder = append(recorder, told)
 	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
 		return issuers(c.hosts, t, slices.Concat(like, also)...)
 	}
@@ -72,6 +77,10 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
+	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {
+		return nil, err
+	}
+	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
@@ -103,13 +112,30 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, told.Run, told.sender.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
 	}
 	return s, nil
+}
+
+// newAnnouncer makes what tells of tenants' life.
+func (s *services) newAnnouncer(rt *runtime, log *slog.Logger) *announcer {
+	endpoints := rt.config.endpoints()
+	a := &announcer{runtime: rt, directory: s.directory, log: log, queue: make(chan announced, 1024)}
+	for _, e := range endpoints {
+		a.webhooks = append(a.webhooks, e.Subscription)
+	}
+	a.sender = &webhook.Sender{ControlPlane: s.directory, Endpoints: endpoints, Log: log, Count: func(address string, r webhook.Result) {
+		host := ""
+		if u, err := url.Parse(address); err == nil {
+			host = u.Host
+		}
+		deliveriesTotal.WithLabelValues(host, string(r)).Inc()
+	}}
+	return a
 }
 
 // newLoop makes the loop that keeps tenants up to date.

@@ -106,6 +106,9 @@ func (s *Server) outdated(a *authorization, authenticatedAt tenancy.Time) bool {
 // order. What is wrong with the parameters themselves (C3.4) was found before.
 func (s *Server) authorizeSilently(w http.ResponseWriter, r *http.Request, a *authorization) error {
 	ctx := r.Context()
+	if a.invitation != nil {
+		return refuse(fosite.ErrInteractionRequired, "An invitation cannot be accepted silently")
+	}
 	p, dead, err := s.recognize(ctx, r, a)
 	switch {
 	case err != nil:
@@ -145,7 +148,7 @@ func (s *Server) expel(ctx context.Context, w http.ResponseWriter, p *person) er
 // else a login begins, which /authorize/resume finishes.
 func (s *Server) authorizeOpenly(w http.ResponseWriter, r *http.Request, a *authorization) error {
 	ctx := r.Context()
-	if a.fresh() {
+	if a.fresh() || a.invitation != nil { // who follows an invitation says who they are (contract C2.57)
 		return s.beginLogin(w, r, a, nil)
 	}
 	p, _, err := s.recognize(ctx, r, a)
@@ -166,6 +169,9 @@ func (s *Server) authorizeOpenly(w http.ResponseWriter, r *http.Request, a *auth
 		return s.beginLogin(w, r, a, p.session)
 	}
 	allowance, err := s.allowUser(ctx, a.ask(p.user, p.session.Connection, organization))
+	if a.approvalScreen(nil, p.user, allowance, err) != "" {
+		return s.beginLogin(w, r, a, p.session)
+	}
 	if err != nil {
 		return err
 	}

@@ -13,13 +13,12 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// checkResponse checks response_type and response_mode. Answers with tokens are
-// not offered, nor advertised: RFC 9700 section 2.1.2.
+// checkResponse checks response_type and response_mode (contract C4.20, C4.21).
 func (a *authorization) checkResponse() error {
 	types := strings.Fields(a.params["response_type"])
 	mode := a.params["response_mode"]
 	for i, t := range types {
-		if !slices.Contains([]string{"code", "token", "id_token"}, t) || slices.Contains(types[:i], t) {
+		if !slices.Contains([]string{responseCode, responseToken, responseIDToken}, t) || slices.Contains(types[:i], t) {
 			return refuse(fosite.ErrUnsupportedResponseType, "Unsupported response type: %s", truncate(a.params["response_type"], 100))
 		}
 	}
@@ -30,11 +29,13 @@ func (a *authorization) checkResponse() error {
 		return refuse(fosite.ErrInvalidRequest, "Invalid response_mode \"query\" for response_type \"%s\"", a.params["response_type"])
 	case mode != "" && mode != a.to.Mode:
 		return refuse(fosite.ErrInvalidRequest, "Invalid response_mode: %s", truncate(mode, 60))
-	case a.frontChannel() && !slices.Contains(a.client.GrantTypes, "implicit"):
+	case a.frontChannel() && !slices.Contains(a.client.GrantTypes, grantImplicit):
 		return refuse(fosite.ErrUnauthorizedClient, "Grant type 'implicit' not allowed for the client.")
-	case a.frontChannel():
-		return refuse(fosite.ErrUnsupportedResponseType, "Unsupported response type: %s", a.params["response_type"])
-	case !slices.Contains(a.client.GrantTypes, "authorization_code"): // contract C4.34
+	case a.responds(responseIDToken) && !slices.Contains(a.scope, scopeOpenID):
+		return refuse(fosite.ErrInvalidRequest, "response_type \"%s\" needs the scope openid", a.params["response_type"])
+	case a.responds(responseIDToken) && a.params["nonce"] == "": // contract C4.24
+		return refuse(fosite.ErrInvalidRequest, "Missing required parameter: nonce")
+	case a.responds(responseCode) && !slices.Contains(a.client.GrantTypes, "authorization_code"): // contract C4.34
 		return refuse(fosite.ErrUnauthorizedClient, "Grant type 'authorization_code' not allowed for the client.")
 	}
 	return nil
@@ -44,6 +45,8 @@ func (a *authorization) checkResponse() error {
 func (a *authorization) checkPKCE() error {
 	challenge, method := a.params["code_challenge"], a.params["code_challenge_method"]
 	switch {
+	case !a.responds(responseCode): // there is nothing to prove
+		return nil
 	case challenge == "" && method != "":
 		return refuse(fosite.ErrInvalidRequest, "Missing required parameter: code_challenge")
 	case challenge == "":
@@ -110,16 +113,18 @@ func (a *authorization) checkAudience(ctx context.Context) error {
 // Silent requests that lack an organization are judged later, after the session
 // (C3.9).
 func (s *Server) checkOrganization(ctx context.Context, a *authorization) error {
-	if a.params["invitation"] != "" { // there are none yet: C2.56
-		return refuse(fosite.ErrInvalidRequest, "invitation not found or already used")
-	}
 	name := a.params["organization"]
+	if name == "" && a.params["invitation"] != "" {
+		return errInvitation()
+	}
 	if name == "" && a.silent() {
 		return nil
 	}
 	var err error
-	a.org, err = s.resolveOrganization(ctx, a.client, name)
-	return err
+	if a.org, err = s.resolveOrganization(ctx, a.client, name); err != nil {
+		return err
+	}
+	return s.checkInvitation(ctx, a)
 }
 
 // checkConnection finds the connection that was asked for (contract C4.25).
@@ -153,13 +158,19 @@ func connectionAllowed(ctx context.Context, client *tenancy.Client, org *tenancy
 // clientHasConnection reports whether the connection of that name is enabled for
 // the client.
 func clientHasConnection(ctx context.Context, clientID, name string) (bool, error) {
-	list, err := tenancy.Cached(ctx, "oauth.client_connections", clientID, func(ctx context.Context) ([]tenancy.Connection, error) {
+	list, err := clientConnections(ctx, clientID)
+	return slices.ContainsFunc(list, func(c tenancy.Connection) bool { return c.Name == name }), err
+}
+
+// clientConnections are the connections enabled for the client. The result is
+// shared and must not be changed.
+func clientConnections(ctx context.Context, clientID string) ([]tenancy.Connection, error) {
+	return tenancy.Cached(ctx, "oauth.client_connections", clientID, func(ctx context.Context) ([]tenancy.Connection, error) {
 		return tenancy.Connections.Find(ctx, tenancy.Filter{
 			Where: "id IN (SELECT connection_id FROM client_connections cc WHERE cc.tenant_id = connections.tenant_id AND cc.client_id = ?)",
 			Args:  []any{clientID},
 		})
 	})
-	return slices.ContainsFunc(list, func(c tenancy.Connection) bool { return c.Name == name }), err
 }
 
 // checkSubject finds out whether the answer has to be about a certain user: the

@@ -2,12 +2,13 @@ package oauth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// complete gives the client a code from a live session. The batch holds only
+// complete gives the client its answer from a live session. The batch holds only
 // while the session does, so that one that is being ended gives out nothing.
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, a *authorization, p *person, allowance *Allowance) error {
 	ctx := r.Context()
@@ -15,12 +16,12 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, a *authorizati
 	if err != nil {
 		return err
 	}
-	code, err := s.issueCode(ctx, a.grant(p, allowance), used...)
+	list, err := s.answer(ctx, a, p, allowance, used)
 	if err != nil {
 		return err
 	}
 	s.recordSuccess(ctx, a, p, allowance)
-	a.to.deliver(w, r, parameter{"code", code})
+	a.to.deliver(w, r, list...)
 	return nil
 }
 
@@ -53,8 +54,8 @@ func (s *Server) abandon(w http.ResponseWriter, r *http.Request, a *authorizatio
 	return s.answerError(w, r, a, cause)
 }
 
-// finish ends a login by logging the person in, and tells the client: a code
-// where it was allowed, the refusal otherwise. The session is there in both
+// finish ends a login by logging the person in, and tells the client: what
+// it asked for where it was allowed, the refusal otherwise. The session is there in both
 // cases, because who the person is does not depend on what the client may do
 // (contract C2.36). All is one batch.
 func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization, l *tenancy.LoginSession, by *proof, allowance *Allowance, refused error) error {
@@ -63,7 +64,8 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization
 		return refused
 	}
 	p := &person{session: by.session, user: by.user}
-	var cookie, code string
+	var cookie string
+	var list []parameter
 	var kept []tenancy.Stmt
 	var err error
 	if by.fresh {
@@ -80,7 +82,7 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization
 	if refused != nil {
 		err = tenancy.Commit(ctx, stmts...)
 	} else {
-		code, err = s.issueCode(ctx, a.grant(p, allowance), stmts...)
+		list, err = s.give(ctx, a, l, p, allowance, stmts)
 	}
 	if err != nil {
 		return err
@@ -94,6 +96,35 @@ func (s *Server) finish(w http.ResponseWriter, r *http.Request, a *authorization
 	if !by.fresh {
 		s.recordSuccess(ctx, a, p, allowance)
 	}
-	a.to.deliver(w, r, parameter{"code", code})
+	if a.device != nil {
+		redirect(w, r, pathActivate+"?result=connected")
+		return nil
+	}
+	a.to.deliver(w, r, list...)
 	return nil
+}
+
+// give gives the client what a login was for, with further statements: a device
+// its approval, everybody else the answer to the request.
+func (s *Server) give(ctx context.Context, a *authorization, l *tenancy.LoginSession, p *person, allowance *Allowance, stmts []tenancy.Stmt) (list []parameter, err error) {
+	if l.Approved {
+		recorded, err := consent(ctx, a.client, p.user, allowance)
+		if err != nil {
+			return nil, err
+		}
+		stmts = append(stmts, recorded...)
+		defer func() {
+			if errors.Is(err, tenancy.ErrConflict) { // another tab consented first
+				err = tenancy.ErrStale
+			}
+		}()
+	}
+	if a.device == nil {
+		return s.answer(ctx, a, p, allowance, stmts)
+	}
+	approved, err := s.approveDevice(ctx, a, p, allowance)
+	if err != nil {
+		return nil, err
+	}
+	return nil, tenancy.Commit(ctx, append(stmts, approved)...)
 }

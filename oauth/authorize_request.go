@@ -25,19 +25,25 @@ type authorization struct {
 	client *tenancy.Client
 	to     *destination // nil while errors go to a page (contract C3.1)
 
-	scope   []string // requested, in their order
-	org     *tenancy.Organization
-	maxAge  time.Duration // how old the login may be; negative for no limit
-	subject string        // user_id the answer has to be about; "" for anybody
-	claims  requestedClaims
+	scope      []string // requested, in their order
+	org        *tenancy.Organization
+	invitation *tenancy.Invitation // the one the person follows; nil for none
+	maxAge     time.Duration       // how old the login may be; negative for no limit
+	subject    string              // user_id the answer has to be about; "" for anybody
+	claims     requestedClaims
 
 	user *tenancy.User // who it turned out to be by; nil until then
+
+	// device is the grant that a login for a device is about, with its data; nil
+	// for a request of an application.
+	device *tenancy.Grant
+	data   grantData
 }
 
 // parameterNames are the parameters that are looked at; others are ignored
 // (contract C0.9).
 var parameterNames = []string{
-	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "audience", "state", "nonce",
+	"client_id", "redirect_uri", "response_type", "response_mode", "scope", "audience", "resource", "state", "nonce",
 	"code_challenge", "code_challenge_method", "organization", "invitation", "prompt", "max_age",
 	"login_hint", "screen_hint", "ui_locales", "acr_values", "id_token_hint", "connection", "connection_scope",
 	"claims", "display", "claims_locales", "request", "request_uri",
@@ -117,6 +123,7 @@ func (s *Server) parseAuthorization(ctx context.Context, params map[string]strin
 	}
 	for _, check := range []func(context.Context) error{
 		func(context.Context) error { return a.wellFormed(twice) },
+		func(context.Context) error { return a.target() },
 		func(context.Context) error { return a.checkResponse() },
 		func(context.Context) error { return a.checkPKCE() },
 		func(context.Context) error { return a.checkInteraction() },
@@ -188,12 +195,6 @@ func (a *authorization) errorMode(twice []string) string {
 		return modeFragment
 	}
 	return modeQuery
-}
-
-// frontChannel reports whether the response type asks for tokens in the answer.
-func (a *authorization) frontChannel() bool {
-	types := strings.Fields(a.params["response_type"])
-	return slices.Contains(types, "token") || slices.Contains(types, "id_token")
 }
 
 // opaque reports whether a value can be carried and returned unchanged.

@@ -266,8 +266,7 @@ func TestThirdParty(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	third := []string{"client_id", thirdPartyID, "redirect_uri", "https://third.example.net/cb"}
-	b := f.browser("acme")
-	b.wantError(b.login(ada, third...), "consent_required", "Consent required")
+	b := f.loggedIn("acme", ada)
 	b.wantError(b.authorize(append(third, "prompt", "none")...), "consent_required", "Consent required")
 	b.wantCode(b.authorize(append(third, "scope", "openid", "prompt", "none")...))
 	wantPage(t, b.authorize("client_id", thirdPartyID, "redirect_uri", "https://a.third.example.net/cb"), http.StatusBadRequest, "redirect_uri is not one")

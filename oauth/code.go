@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 
@@ -23,6 +24,7 @@ type codeGrant struct {
 	Nonce       string
 	ACR         string   // acr of the ID token; "" leaves it out
 	Claims      []string // standard claims asked for in the ID token, beside those of the scopes
+	Family      string   // of tokens that are given out beside the code; "" for a new one
 }
 
 // issueCode makes an authorization code and stores what it stands for. The
@@ -39,7 +41,7 @@ func (s *Server) issueCode(ctx context.Context, g codeGrant, also ...tenancy.Stm
 		return "", refuse(fosite.ErrInvalidRequest, "Invalid redirect_uri").because(err)
 	}
 	request := fosite.NewAuthorizeRequest()
-	request.ID = newFamily()
+	request.ID = cmp.Or(g.Family, newFamily())
 	request.Client = x.client
 	request.ResponseTypes = fosite.Arguments{"code"}
 	request.RedirectURI = redirectURI

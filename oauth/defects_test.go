@@ -18,7 +18,7 @@ import (
 func TestDefect01UnknownGrant(t *testing.T) { // RFC 6749 section 5.2
 	t.Parallel()
 	f := newFixture(t)
-	f.token("acme", "grant_type", "password", "client_id", spaID).refused(400, "unsupported_grant_type", "Unsupported grant type: password")
+	f.token("acme", "grant_type", "saml", "client_id", spaID).refused(400, "unsupported_grant_type", "Unsupported grant type: saml")
 	f.token("acme", "grant_type", "authorization_code refresh_token", "client_id", spaID).refused(400, "unsupported_grant_type", "*")
 	f.token("acme", "client_id", spaID).refused(400, "invalid_request", "Missing required parameter: grant_type")
 }

@@ -93,7 +93,7 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		Scopes:           scopesSupported,
 		ResponseTypes:    responseTypesSupported,
 		ResponseModes:    []string{modeQuery, modeFragment, modeFormPost, modeWebMessage},
-		GrantTypes:       slices.Sorted(maps.Keys(s.provider.byGrant)),
+		GrantTypes:       slices.Sorted(slices.Values(append(slices.Collect(maps.Keys(s.provider.byGrant)), grantImplicit))),
 		ChallengeMethods: []string{"S256"},
 		SubjectTypes:     []string{"public"},
 		IDTokenAlgs:      slices.Sorted(maps.Keys(set.current)),
@@ -130,10 +130,10 @@ var (
 		"email", "email_verified", "picture", "created_at", "identities", "phone", "address",
 	}
 
-	responseTypesSupported = []string{"code"}
+	responseTypesSupported = []string{"code", "token", "id_token", "id_token token", "code id_token", "code token", "code id_token token"}
 
 	claimsSupported = []string{
-		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash",
+		"iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash", "c_hash",
 		"name", "given_name", "family_name", "nickname", "preferred_username", "picture", "updated_at",
 		"email", "email_verified", "phone_number", "phone_number_verified", "org_id", "org_name",
 	}

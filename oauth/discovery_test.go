@@ -17,7 +17,7 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 		"userinfo_endpoint": issuer + "userinfo", "jwks_uri": issuer + ".well-known/jwks.json", "revocation_endpoint": issuer + "oauth/revoke",
 		"end_session_endpoint": issuer + "oidc/logout", "request_uri_parameter_supported": false, "request_parameter_supported": false,
 		"authorization_response_iss_parameter_supported": true, "claims_parameter_supported": true,
-		"device_authorization_endpoint": nil, "introspection_endpoint": issuer + "oauth/introspect", "pushed_authorization_request_endpoint": issuer + "oauth/par",
+		"device_authorization_endpoint": issuer + "oauth/device/code", "introspection_endpoint": issuer + "oauth/introspect", "pushed_authorization_request_endpoint": issuer + "oauth/par",
 		"registration_endpoint": nil, "require_pushed_authorization_requests": false,
 	} {
 		if answer.json[name] != want {
@@ -25,7 +25,7 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 		}
 	}
 	for name, want := range map[string][]string{
-		"grant_types_supported":                                    {"authorization_code", "client_credentials", "refresh_token", grantTokenExchange},
+		"grant_types_supported":                                    {"authorization_code", "client_credentials", grantPasswordRealm, "implicit", "password", "refresh_token", grantDevice, grantTokenExchange},
 		"code_challenge_methods_supported":                         {"S256"},
 		"subject_types_supported":                                  {"public"},
 		"id_token_signing_alg_values_supported":                    {"ES256", "EdDSA", "RS256"},

@@ -69,6 +69,9 @@ var decisions = map[string]func(*exchange, context.Context) error{
 	grantRefreshToken:      (*exchange).decideRefresh,
 	grantClientCredentials: (*exchange).decideMachine,
 	grantTokenExchange:     (*exchange).decideExchange,
+	grantDevice:            (*exchange).decideDevice,
+	grantPassword:          (*exchange).decidePassword,
+	grantPasswordRealm:     (*exchange).decidePassword,
 }
 
 // run answers the request. [tenancy.ErrStale] means that somebody else used or

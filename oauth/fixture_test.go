@@ -235,16 +235,16 @@ func (f *fixture) fill(tenant string) {
 		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
 			Row: row("rs_orders"), Name: "Orders", Identifier: orders,
 			Scopes:     []tenancy.Scope{{Value: "read:orders"}, {Value: "write:orders"}, {Value: "audit:orders"}},
-			SigningAlg: "RS256", TokenLifetime: 86400, AllowOfflineAccess: true, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz,
+			SigningAlg: "RS256", SkipConsent: true, TokenLifetime: 86400, AllowOfflineAccess: true, EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz,
 		}),
 		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
 			Row: row("rs_catalog"), Name: "Catalog", Identifier: catalog,
 			Scopes:     []tenancy.Scope{{Value: "read:items"}, {Value: "write:items"}},
-			SigningAlg: "RS256", TokenLifetime: 3600, TokenDialect: tenancy.DialectRFC9068,
+			SigningAlg: "RS256", SkipConsent: true, TokenLifetime: 3600, TokenDialect: tenancy.DialectRFC9068,
 		}),
 		tenancy.ResourceServers.Insert(ctx, &tenancy.ResourceServer{
 			Row: row("rs_management"), Name: "Management", Identifier: tenancy.ManagementAudience,
-			Scopes: scopesOf(tenancy.ManagementScopes(tenant == tenantIDs[0])), IsSystem: true, SigningAlg: "RS256", TokenLifetime: 86400,
+			Scopes: scopesOf(tenancy.ManagementScopes(tenant == tenantIDs[0])), IsSystem: true, SkipConsent: true, SigningAlg: "RS256", TokenLifetime: 86400,
 			EnforcePolicies: true, TokenDialect: tenancy.DialectAccessAuthz, AllowOfflineAccess: tenant == tenantIDs[0],
 		}),
 		tenancy.Roles.Insert(ctx, &tenancy.Role{Row: row("rol_reader"), Name: "Reader", NameKey: "reader"}),

@@ -48,6 +48,9 @@ func (h proofHandler) HandleTokenEndpointRequest(ctx context.Context, request fo
 // decideCode decides what the tokens of a code may say. Everything that was true
 // when the code was issued is found out again (contract C2.10, C2.38).
 func (x *exchange) decideCode(ctx context.Context) error {
+	if err := x.sameTarget(ctx); err != nil {
+		return err
+	}
 	if err := x.sameOrganization(ctx); err != nil {
 		return err
 	}
@@ -95,6 +98,9 @@ func (x *exchange) decideUser(ctx context.Context, gone *oauthError, ask Ask) er
 		if err := tenancy.Commit(ctx, revokeStmt(ctx, x.grant.ID, tenancy.At(x.server.now()))); err != nil {
 			return err
 		}
+	}
+	if errors.Is(err, errConsent) { // taken back: the grant gives nothing any more
+		return gone.because(err)
 	}
 	if err != nil {
 		return err

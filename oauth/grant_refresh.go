@@ -6,8 +6,6 @@ import (
 	"strings"
 
 	"github.com/ory/fosite"
-
-	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
 // decideRefresh decides what the tokens of a refresh may say. Permissions,
@@ -64,9 +62,11 @@ func narrow(granted []string, requested string) ([]string, error) {
 // sameAudience refuses tokens for another resource server than the grant's
 // (contract C4.38).
 func (x *exchange) sameAudience(ctx context.Context) error {
+	if err := x.sameTarget(ctx); err != nil {
+		return err
+	}
 	audience := x.request.get("audience")
-	if audience == "" || audience == x.grant.Audience ||
-		x.grant.Audience != "" && tenancy.IdentifierOf(ctx, audience) == tenancy.IdentifierOf(ctx, x.grant.Audience) {
+	if audience == "" || x.isTarget(ctx, audience) {
 		return nil
 	}
 	return refuse(fosite.ErrAccessDenied, "The refresh token was not issued for audience %s", truncate(audience, 600))

@@ -27,6 +27,7 @@ type grantData struct {
 	Methods     []string     `json:"amr,omitempty"`
 	ACR         string       `json:"acr,omitempty"`
 	Claims      []string     `json:"claims,omitempty"` // of the first ID token only
+	Slower      int64        `json:"slower,omitempty"` // device: how often it polled too soon
 
 	// Session is the session the grant came from, by its public id, while that
 	// lives; "" afterwards. It is read together with the row.

@@ -58,7 +58,7 @@ func (s *Server) parseTokenRequest(r *http.Request) (*tokenRequest, error) {
 	case !s.provider.grants(t.grant): // contract C4.34
 		return nil, refuse(fosite.ErrUnsupportedGrantType, "Unsupported grant type: %s", truncate(t.grant, 100))
 	}
-	return t, nil
+	return t, t.target()
 }
 
 // parseMachineRequest reads parameters and client credentials.

@@ -76,7 +76,7 @@ const (
 // allowUser is the one calculation of what a user's token may say, for every
 // grant (contract C2.22 to C2.30). Errors are *oauthError for refusals, and
 // those of reading, which the caller answers with 503: there is no partial
-// answer.
+// answer. With the refusal [errConsent] comes what the person would consent to.
 func (s *Server) allowUser(ctx context.Context, ask Ask) (*Allowance, error) {
 	if ask.User.Blocked {
 		return nil, errBlocked()
@@ -108,7 +108,7 @@ func (s *Server) allowUser(ctx context.Context, ask Ask) (*Allowance, error) {
 		}
 	}
 	a.Scopes = grantScopes(ask, rs, allowed)
-	return a, consented(ask.Client, a)
+	return a, consented(ctx, ask, a)
 }
 
 // askedOrganization is the organization the request is for: nil for none.
@@ -280,13 +280,4 @@ func grantScopes(ask Ask, rs *tenancy.ResourceServer, allowed []string) []string
 		}
 	}
 	return granted
-}
-
-// consented refuses what a third-party client may not have without the user's
-// recorded consent: everything beyond openid (contract C2.28).
-func consented(c *tenancy.Client, a *Allowance) error {
-	if c.IsFirstParty || !slices.ContainsFunc(a.Scopes, func(scope string) bool { return scope != scopeOpenID }) {
-		return nil
-	}
-	return refuse(fosite.ErrConsentRequired, "Consent required") // C3.10
 }

@@ -68,6 +68,9 @@ func newProvider(s *Server) *provider {
 	refreshID := &openid.OpenIDConnectRefreshHandler{IDTokenHandleHelper: identity, Config: p}
 	machine := machineHandler{strat}
 	exchanged := exchangeHandler{machine}
+	device := deviceHandler{strat, st}
+	password := fosite.TokenEndpointHandlers{passwordHandler{device}}
+	byPassword := grantHandlers{request: password, answer: password, openid: password}
 
 	p.authorize = fosite.AuthorizeEndpointHandlers{explicit, explicitID, proof} // the others need the code of the first
 	p.byGrant = map[string]grantHandlers{
@@ -85,6 +88,13 @@ func newProvider(s *Server) *provider {
 			request: fosite.TokenEndpointHandlers{machine},
 			answer:  fosite.TokenEndpointHandlers{machine},
 		},
+		grantDevice: {
+			request: fosite.TokenEndpointHandlers{device},
+			answer:  fosite.TokenEndpointHandlers{device},
+			openid:  fosite.TokenEndpointHandlers{device},
+		},
+		grantPassword:      byPassword,
+		grantPasswordRealm: byPassword,
 		grantTokenExchange: { // no refresh or ID token, whatever was granted (contract C4.43)
 			request: fosite.TokenEndpointHandlers{exchanged},
 			answer:  fosite.TokenEndpointHandlers{exchanged},

@@ -3,10 +3,10 @@ package oauth
 import (
 	"bytes"
 	"cmp"
-	"errors"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"html/template"
 	"net/http"
 	"net/url"

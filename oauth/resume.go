@@ -3,7 +3,6 @@ package oauth
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -40,8 +39,7 @@ func (s *Server) beginLogin(w http.ResponseWriter, r *http.Request, a *authoriza
 	}
 	if known != nil {
 		l.UserID, l.Connection, l.AuthenticatedAt, l.Methods = known.UserID, known.Connection, known.AuthenticatedAt, known.Methods
-		l.Request = maps.Clone(a.params)
-		l.Request[knownLogin] = loginStamp(l)
+		l.Request = knownRequest(a.params, l)
 	}
 	_, screen, err := s.chooseOrganization(ctx, a, l.UserID, "")
 	if err != nil {
@@ -51,6 +49,10 @@ func (s *Server) beginLogin(w http.ResponseWriter, r *http.Request, a *authoriza
 		return err
 	}
 	setFlowCookie(ctx, w, browser)
+	if known != nil && screen == "" { // something is left to approve: the dispatcher knows what
+		redirect(w, r, "/authorize/resume?state="+url.QueryEscape(state))
+		return nil
+	}
 	s.toScreen(w, r, screen, state)
 	return nil
 }
@@ -100,11 +102,13 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	if err != nil {
 		return err
 	}
-	a, err := s.parseAuthorization(ctx, l.Request, nil)
-	if err != nil {
+	a, l, err := s.requestOf(r, l)
+	switch {
+	case err != nil:
 		return s.abandon(w, r, a, l, err)
-	}
-	if l.Denied {
+	case l.Denied && a.device != nil:
+		return s.denyDevice(w, r, a, l)
+	case l.Denied:
 		return s.abandon(w, r, a, l, refuse(fosite.ErrAccessDenied, "The resource owner denied the request"))
 	}
 	proof, err := s.proven(ctx, r, a, l)
@@ -114,6 +118,11 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	var userID string
 	if proof != nil {
 		userID = proof.user.ID
+		if a.invitation != nil {
+			if err := s.accept(ctx, a, l, proof.user); err != nil {
+				return s.finish(w, r, a, l, proof, nil, err)
+			}
+		}
 	}
 	organization, screen, err := s.chooseOrganization(ctx, a, userID, l.ChosenOrgID)
 	switch {
@@ -126,7 +135,31 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 		return nil
 	}
 	allowance, err := s.allowUser(ctx, a.ask(proof.user, l.Connection, organization))
+	if screen := a.approvalScreen(l, proof.user, allowance, err); screen != "" {
+		return s.toApproval(w, r, l, proof.user, allowance, screen, state)
+	}
+	if errors.Is(err, errConsent) { // given just now: it is recorded with the answer
+		err = nil
+	}
 	return s.finish(w, r, a, l, proof, allowance, err)
+}
+
+// requestOf is what the login is for: a client's request, or a device. One for a
+// device begins with whoever is logged in.
+func (s *Server) requestOf(r *http.Request, l *tenancy.LoginSession) (*authorization, *tenancy.LoginSession, error) {
+	if l.Request[tenancy.RequestDevice] == "" {
+		a, err := s.parseAuthorization(r.Context(), takenUp(l), nil)
+		return a, l, err
+	}
+	a, err := s.readDevice(r.Context(), l)
+	if err != nil || l.UserID != "" || l.Denied {
+		return a, l, err
+	}
+	known, err := s.adoptSession(r.Context(), r, l)
+	if err != nil {
+		return a, l, err
+	}
+	return a, known, nil
 }
 
 // loginUnderWay finds the login that the browser comes back from.

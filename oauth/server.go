@@ -113,6 +113,7 @@ func (s *Server) table() map[string]route {
 		"/oauth/token":  {methods: post, cors: corsClients, handle: s.token},
 		"/oauth/revoke": {methods: post, cors: corsClients, handle: s.revoke},
 
+		pathDevice:          {methods: post, cors: corsClients, handle: s.device},
 		pathPush:            {methods: post, handle: s.push},
 		"/oauth/introspect": {methods: post, handle: s.introspect},
 

@@ -111,12 +111,12 @@ func (*store) CreateRefreshTokenSession(ctx context.Context, signature string, _
 		Audience: x.grant.Audience, Scope: x.grant.Scope, ExpiresAt: x.grant.ExpiresAt,
 		IdleExpires: refreshIdleExpiry(x.client.Client, now), LastUsedAt: now,
 	}
-	if x.grant.Kind == tenancy.GrantCode {
+	if x.grant.Kind != tenancy.GrantRefresh {
 		row.Scope = strings.Join(x.allowance.Scopes, " ")
 		row.ExpiresAt = refreshExpiry(x.client.Client, now)
 	}
 	data := x.data
-	data.RedirectURI, data.Challenge, data.Nonce = "", "", ""
+	data.RedirectURI, data.Challenge, data.Nonce, data.Slower = "", "", "", 0
 	var err error
 	if row.Data, err = data.text(); err != nil {
 		return err

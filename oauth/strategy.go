@@ -79,6 +79,8 @@ func (st *strategy) GenerateAccessToken(ctx context.Context, _ fosite.Requester)
 	switch {
 	case x.request.grant == grantClientCredentials:
 		in.GrantType = gtyClientCredentials
+	case x.request.grant == grantPassword, x.request.grant == grantPasswordRealm:
+		in.GrantType = gtyPassword
 	case x.subject != nil:
 		in.fromSubject(x.subject)
 	}

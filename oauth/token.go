@@ -54,8 +54,11 @@ func (s *Server) exchange(ctx context.Context, request *tokenRequest, c *tenancy
 
 // lost is the answer to the loser of a race (defect 24).
 func (x *exchange) lost(err error) error {
-	if x.request.grant == grantRefreshToken {
+	switch x.request.grant {
+	case grantRefreshToken:
 		return errInvalidRefreshToken().because(err)
+	case grantDevice:
+		return errInvalidDevice().because(err)
 	}
 	return errInvalidCode().because(err)
 }
@@ -103,6 +106,9 @@ var exchangeEvents = map[string][2]string{
 	grantRefreshToken:      {"sertft", "fertft"},
 	grantClientCredentials: {"seccft", "feccft"},
 	grantTokenExchange:     {"secte", "fecte"},
+	grantDevice:            {"sede", "fede"},
+	grantPassword:          {"sepft", "fepft"},
+	grantPasswordRealm:     {"sepft", "fepft"},
 }
 
 // reuseEvent is the code for a refresh token that was used again (contract C4.39).
@@ -115,7 +121,7 @@ func (s *Server) recordExchange(ctx context.Context, x *exchange, err error) {
 	e := tenancy.Event{Type: types[0], ClientID: x.request.credentials.ClientID}
 	if err != nil {
 		refused := told(ctx, err)
-		if refused.internal() {
+		if refused.internal() || refused.Code == codePending || refused.Code == codeSlowDown {
 			return
 		}
 		e.Type, e.Description = types[1], refused.Description

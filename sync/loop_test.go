@@ -71,11 +71,15 @@ func TestNothingToDoOpensNothing(t *testing.T) {
 	stop()
 	equal(t, "opened by changes elsewhere", count(), before)
 
+	// Nor one whose own registry row changed since: it became active, or was renamed.
+	must(t, h.pool.Forget(t.Context(), h.byID("late")))
+	late := h.faults.opened("late").Load()
 	restarted := h.loop(func(c *Config) { c.Every = 20 * time.Millisecond })
 	start(t, restarted)
 	settle(t, restarted)
 	time.Sleep(100 * time.Millisecond)
 	equal(t, "opened by a restart", count(), before)
+	equal(t, "opened by a restart, of those that changed", h.faults.opened("late").Load(), late)
 
 	h.addRole(role("rol2", "Viewer"))
 	settle(t, restarted)

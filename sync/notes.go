@@ -34,7 +34,8 @@ func (t *target) noted(row *tenancy.SyncTarget) {
 	t.known, t.applied = row.Applied > 0 || row.Attempts == 0, row.Applied
 	t.attempts, t.lastError = row.Attempts, row.LastError
 	t.lastSynced, t.nextAttempt = row.LastSyncedAt.Time(), row.NextAttemptAt.Time()
-	t.conflicts, t.skipped, t.pending, t.problems, t.rules = row.Conflicts, row.Skipped, row.Pending, row.Problems, row.Rules
+	t.conflicts, t.skipped, t.pending = row.Conflicts, row.Skipped, row.Pending
+	t.problems, t.rules, t.choice = row.Problems, row.Rules, row.Choice
 }
 
 // note is the row that keeps what is known of the target.
@@ -42,7 +43,7 @@ func (t *target) note() tenancy.SyncTarget {
 	return tenancy.SyncTarget{
 		Row: tenancy.Row{ID: t.tenant.ID}, Born: t.tenant.CreatedAt, Applied: t.applied,
 		Attempts: t.attempts, LastError: t.lastError, LastSyncedAt: tenancy.At(t.lastSynced), NextAttemptAt: tenancy.At(t.nextAttempt),
-		Conflicts: t.conflicts, Skipped: t.skipped, Pending: t.pending, Problems: t.problems, Rules: t.rules,
+		Conflicts: t.conflicts, Skipped: t.skipped, Pending: t.pending, Problems: t.problems, Rules: t.rules, Choice: t.choice,
 	}
 }
 
@@ -66,21 +67,21 @@ func store(inside context.Context, notes []tenancy.SyncTarget) error {
 }
 
 func storeStatement(inside context.Context, notes []tenancy.SyncTarget) tenancy.Stmt {
-	const tuple = `(@tenant, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	const tuple = `(@tenant, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 	now := tenancy.At(time.Now())
-	args := make([]any, 0, 14*len(notes))
+	args := make([]any, 0, 15*len(notes))
 	for _, n := range notes {
 		args = append(args, n.ID, now, now, n.Born, n.Applied, n.Attempts, n.LastError, n.LastSyncedAt,
-			n.NextAttemptAt, n.Conflicts, n.Skipped, n.Pending, n.Problems, n.Rules)
+			n.NextAttemptAt, n.Conflicts, n.Skipped, n.Pending, n.Problems, n.Rules, n.Choice)
 	}
 	return tenancy.SQL(inside, `INSERT INTO sync_targets (tenant_id, id, revision, created_at, updated_at, born, applied,
-			attempts, last_error, last_synced_at, next_attempt_at, conflicts, skipped, pending, problems, rules)
+			attempts, last_error, last_synced_at, next_attempt_at, conflicts, skipped, pending, problems, rules, choice)
 		VALUES `+tuple+strings.Repeat(", "+tuple, len(notes)-1)+`
 		ON CONFLICT (tenant_id, id) DO UPDATE SET revision = sync_targets.revision + 1, updated_at = excluded.updated_at,
 			born = excluded.born, applied = excluded.applied, attempts = excluded.attempts, last_error = excluded.last_error,
 			last_synced_at = excluded.last_synced_at, next_attempt_at = excluded.next_attempt_at,
 			conflicts = excluded.conflicts, skipped = excluded.skipped, pending = excluded.pending,
-			problems = excluded.problems, rules = excluded.rules`, args...)
+			problems = excluded.problems, rules = excluded.rules, choice = excluded.choice`, args...)
 }
 
 // notesDue is when notes are to be written; zero for never.

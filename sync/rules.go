@@ -55,7 +55,7 @@ func rulesOf(c Config) rules {
 	b, _ := json.Marshal([]any{r.off, r.inherit, r.policies, r.detach, r.exclude != nil, len(r.transforms), c.Expressions})
 	h := fnv.New64a()
 	_, _ = h.Write(b)
-	r.version = max(int64(h.Sum64()>>1), 1)
+	r.version = max(int64(h.Sum64()&exact), 1)
 	return r
 }
 
@@ -66,8 +66,11 @@ func (r *rules) judges() bool { return r.exclude != nil || len(r.transforms) > 0
 // (contract C6.1, C6.20).
 func (r *rules) enabled(kind string, own *bool) bool { return !r.off[kind] && (own == nil || *own) }
 
+// exact is the largest number that databases behind JSON keep as it is.
+const exact = 1<<53 - 1
+
 // fingerprint tells apart what a tenant's registry row says about sync.
-func (r *rules) fingerprint(t *tenancy.Tenant) uint64 {
+func (r *rules) fingerprint(t *tenancy.Tenant) int64 {
 	members := []any{t.Inheritance, t.Sync}
 	if r.judges() {
 		members = append(members, t.FriendlyName, t.Metadata, t.State, t.Placement)
@@ -75,5 +78,5 @@ func (r *rules) fingerprint(t *tenancy.Tenant) uint64 {
 	b, _ := json.Marshal(members) // plain data always has a form in JSON
 	h := fnv.New64a()
 	_, _ = h.Write(b)
-	return max(h.Sum64(), 1)
+	return max(int64(h.Sum64()&exact), 1)
 }

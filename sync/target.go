@@ -14,10 +14,10 @@ import (
 // the tenant's database.
 type target struct {
 	tenant  *tenancy.Tenant
-	known   bool   // whether applied is known
-	applied int64  // the tenant is applied up to here
-	choice  uint64 // fingerprint of the switches that were applied; 0 for unknown
-	changed int64  // revision at which the registry row changed last
+	known   bool  // whether applied is known
+	applied int64 // the tenant is applied up to here
+	choice  int64 // fingerprint of the switches that were applied; 0 for unknown
+	changed int64 // revision at which the registry row changed last
 
 	attempts    int // failed in a row
 	lastError   string

@@ -71,6 +71,12 @@ func addressBlock(ip string) string {
 // more than [MaxAttempts] get an answer. A right password clears the count, see
 // [Attempt.Clear].
 func (a Attempt) Count(ctx context.Context, now time.Time) error {
+	return countAttempt(ctx, a.id(), a.UserID, a.IP, now, MaxAttempts, AttemptBlock)
+}
+
+// countAttempt counts one more attempt under an id, or returns
+// [ErrTooManyAttempts] where there were as many as most within the last block.
+func countAttempt(ctx context.Context, id, userID, ip string, now time.Time, most int, block time.Duration) error {
 	t := At(now)
 	err := Commit(ctx, SQL(ctx, `INSERT INTO login_attempts
 			(tenant_id, id, revision, created_at, updated_at, user_id, ip, failures, blocked_at, expires_at)
@@ -81,7 +87,7 @@ func (a Attempt) Count(ctx context.Context, now time.Time) error {
 			expires_at = excluded.expires_at, updated_at = excluded.updated_at,
 			revision = login_attempts.revision + 1
 		WHERE login_attempts.failures < ? OR login_attempts.expires_at <= ?`,
-		a.id(), t, t, a.UserID, addressBlock(a.IP), t.Add(AttemptBlock), t, t, MaxAttempts, t).Once())
+		id, t, t, userID, addressBlock(ip), t.Add(block), t, t, most, t).Once())
 	if errors.Is(err, ErrStale) {
 		return ErrTooManyAttempts
 	}
@@ -90,8 +96,12 @@ func (a Attempt) Count(ctx context.Context, now time.Time) error {
 
 // Uncount takes back an attempt whose password could not be looked at.
 func (a Attempt) Uncount(ctx context.Context) error {
-	return Commit(ctx, SQL(ctx, `UPDATE login_attempts SET failures = failures - 1, revision = revision + 1
-		WHERE tenant_id = @tenant AND id = ? AND failures > 0`, a.id()))
+	return Commit(ctx, uncount(ctx, a.id()))
+}
+
+func uncount(ctx context.Context, id string) Stmt {
+	return SQL(ctx, `UPDATE login_attempts SET failures = failures - 1, revision = revision + 1
+		WHERE tenant_id = @tenant AND id = ? AND failures > 0`, id)
 }
 
 // Blocks reports whether a wrong attempt was the one that made further ones

@@ -106,6 +106,10 @@ const (
 	RolePlatformAdmin = "Platform Admin"
 )
 
+// TenantAssignable as a key of a control plane role's metadata, with the value
+// true, lets tenants' administrators give the role to their team (contract C5.106).
+const TenantAssignable = "tenant_assignable"
+
 // seedControlPlane brings the built-in rows up to date: missing ones are made,
 // others are left as they are.
 func (l *Lifecycle) seedControlPlane(ctx context.Context, c ControlPlaneConfig) error {
@@ -118,10 +122,15 @@ func (l *Lifecycle) seedControlPlane(ctx context.Context, c ControlPlaneConfig) 
 	if err := ensureOrganization(ctx, c.ID); err != nil {
 		return err
 	}
-	if err := ensureRole(ctx, RoleTenantAdmin, "Full access to all tenant management operations", TenantScopes); err != nil {
+	if err := ensureRole(ctx, Role{
+		Name: RoleTenantAdmin, Description: "Full access to all tenant management operations",
+		Metadata: map[string]any{TenantAssignable: true},
+	}, TenantScopes); err != nil {
 		return err
 	}
-	if err := ensureRole(ctx, RolePlatformAdmin, "Full access to every tenant and to the platform itself", ManagementScopes(true)); err != nil {
+	if err := ensureRole(ctx, Role{
+		Name: RolePlatformAdmin, Description: "Full access to every tenant and to the platform itself",
+	}, ManagementScopes(true)); err != nil {
 		return err
 	}
 	if err := l.Keys.EnsureKeys(ctx); err != nil {
@@ -176,16 +185,17 @@ func ensureOrganization(ctx context.Context, id string) error {
 
 // ensureRole makes a built-in role of the management API's scopes, or gives the
 // one there is those it lacks.
-func ensureRole(ctx context.Context, name, description string, scopes []string) error {
+func ensureRole(ctx context.Context, wanted Role, scopes []string) error {
 	rs, err := ResourceServers.First(ctx, "identifier = ?", ManagementAudience)
 	if err != nil {
 		return err
 	}
-	role, err := BuiltInRole(ctx, name)
+	role, err := BuiltInRole(ctx, wanted.Name)
 	var stmts []Stmt
 	switch {
 	case errors.Is(err, ErrNotFound):
-		role = &Role{Row: Row{ID: NewID("rol_", 16)}, Name: name, NameKey: NameKeyOf(name), Description: description, IsSystem: true}
+		role = &wanted
+		role.ID, role.NameKey, role.IsSystem = NewID("rol_", 16), NameKeyOf(wanted.Name), true
 		stmts = append(stmts, Roles.Insert(ctx, role))
 	case err != nil:
 		return err

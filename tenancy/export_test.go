@@ -8,3 +8,6 @@ func (p *Pool) SetClock(now func() time.Time) {
 	defer p.mu.Unlock()
 	p.now = now
 }
+
+// SetHookPatience has hooks take no longer.
+func (l *Lifecycle) SetHookPatience(d time.Duration) { l.hookPatience = d }

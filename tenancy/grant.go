@@ -29,6 +29,7 @@ type GrantKind string
 const (
 	GrantCode    GrantKind = "code"
 	GrantRefresh GrantKind = "refresh"
+	GrantDevice  GrantKind = "device" // see [DeviceID]
 )
 
 // Grants is the table of grants.

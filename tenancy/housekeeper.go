@@ -101,6 +101,8 @@ func (h *Housekeeper) chores() []chore {
 		{"grants", familyIsOver, gone},
 		{"revoked_tokens", "expires_at > 0 AND expires_at <= ?", gone},
 		{"login_attempts", "expires_at <= ?", gone},
+		{"invitations", "expires_at <= ?", gone},
+		{"deliveries", "expires_at <= ?", gone},
 	}
 	if h.LogRetention > 0 {
 		list = append(list, chore{"logs", "date <= ?", At(now.Add(-h.LogRetention))})

@@ -22,7 +22,17 @@ type Lifecycle struct {
 	Sync      Snapshotter
 	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
 	Recorder  Recorder
-	Upgrader  *Upgrader // of operations of kind upgrade; nil for none
+
+	// Hooks are asked before a tenant is created, changed or deleted.
+	Hooks []Hook
+
+	// Webhooks are told of what happens to tenants, through [Deliveries] that are
+	// written together with it. Announce, which must not block, is told of it at
+	// once; nil tells nobody.
+	Webhooks []Subscription
+	Announce func(Notice)
+
+	Upgrader *Upgrader // of operations of kind upgrade; nil for none
 
 	// Placement is where new tenants' databases go when none is named.
 	Placement string
@@ -35,6 +45,8 @@ type Lifecycle struct {
 	// Settle is how long replacing a data key waits for other processes over the
 	// same control plane. Default 2 s; negative where there are none.
 	Settle Settle
+
+	hookPatience time.Duration // of tests; 0 means [HookPatience]
 
 	rotating sync.Mutex // one data key is replaced at a time
 }
@@ -79,6 +91,9 @@ type NewTenant struct {
 // Errors: an [Error] 400 for a wish that cannot be granted, 409 for an id that
 // is taken, and 503 provisioning_failed when a step failed.
 func (l *Lifecycle) Create(ctx context.Context, wish NewTenant) (*Tenant, error) {
+	if err := l.ask(ctx, &Proposal{Action: "create", New: &wish}); err != nil {
+		return nil, err
+	}
 	if err := l.validate(&wish); err != nil {
 		return nil, err
 	}
@@ -140,9 +155,13 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *jour
 		OR EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ?)`, wish.ID, wish.ID)
 	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings})
 	j.note("reserve", "succeeded", nil)
-	err = j.commit(inside, free, Tenants.Insert(inside, t))
+	n := l.notice(ctx, t, "provisioning", j, nil)
+	err = j.commit(inside, append(Deliver(inside, l.Webhooks, n), free, Tenants.Insert(inside, t))...)
 	if errors.Is(err, ErrConflict) {
 		return l.again(inside, wish)
+	}
+	if err == nil {
+		l.announce(n)
 	}
 	return t, j, err
 }
@@ -211,10 +230,14 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 		case err != nil:
 			return nil, err
 		}
-		err = Commit(inside, Tenants.Replace(inside, t),
+		if err := l.ask(ctx, &Proposal{Action: "update", Tenant: t}); err != nil {
+			return nil, err
+		}
+		n := l.notice(ctx, t, "updated", nil, nil)
+		err = Commit(inside, append(Deliver(inside, l.Webhooks, n), Tenants.Replace(inside, t),
 			SQL(inside, `UPDATE organizations SET display_name = ?, revision = revision + 1, updated_at = ?
 				WHERE tenant_id = @tenant AND id = ? AND display_name <> ?`,
-				t.FriendlyName, At(time.Now()), t.OrganizationID, t.FriendlyName).Settled())
+				t.FriendlyName, At(time.Now()), t.OrganizationID, t.FriendlyName).Settled())...)
 		if errors.Is(err, ErrStale) {
 			continue
 		}
@@ -222,6 +245,7 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 			return nil, err
 		}
 		l.record(ctx, t, "updated")
+		l.announce(n)
 		return t, l.Directory.Refresh(ctx)
 	}
 }
@@ -236,6 +260,11 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	defer cancel()
 	if err := l.giveUp(ctx, id); err != nil {
 		return err
+	}
+	if t, ok := l.Directory.ByID(id); ok && t.State != StateDeleting {
+		if err := l.ask(ctx, &Proposal{Action: "delete", Tenant: t}); err != nil {
+			return err
+		}
 	}
 	j, err := l.deprovision(ctx, id)
 	if err != nil {

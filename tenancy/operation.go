@@ -251,10 +251,11 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 		j.note(step, "succeeded", nil)
 	}
 	j.finish(OperationSucceeded, "")
+	n := l.notice(ctx, t, "deleted", j, nil)
 	remove := func() []Stmt {
 		stmts := RemoveOrganization(inside, t.OrganizationID)
 		stmts[0].Rows = AnyRows // a creation that failed may have made none
-		return append(stmts, Tenants.Remove(inside, t.ID))
+		return append(append(stmts, Tenants.Remove(inside, t.ID)), Deliver(inside, l.Webhooks, n)...)
 	}
 	err = j.commit(inside, remove()...)
 	if errors.Is(err, ErrStale) { // another process was at the same operation
@@ -263,6 +264,7 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 	if err != nil {
 		return err
 	}
+	l.announce(n)
 	// The tenant is gone either way. What could not be scrubbed now, because
 	// somebody reads, is with the next tenant or with the next start.
 	_ = scrub(inside)

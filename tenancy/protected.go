@@ -33,7 +33,7 @@ var pointless = []string{"passwords", "signing_keys"}
 // work elsewhere, because it is made with the data key, and what the control
 // plane keeps of tenants and tenants of the control plane.
 var homebound = []string{
-	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants",
+	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
 }
 

@@ -147,8 +147,9 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 	}
 	if err != nil {
 		j.undo(before)
+		return err
 	}
-	return err
+	return l.Directory.Refresh(ctx) // hooks are asked about what it knows
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.
@@ -168,18 +169,24 @@ func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason 
 		t.State, t.ProvisioningError = next, reason
 		return nil
 	}
+	n, err := l.noticeOf(ctx, inside, id, next, j)
+	if err != nil {
+		return nil, err
+	}
+	told := Deliver(inside, l.Webhooks, n)
 	before := j.revision()
-	t, err := Tenants.Update(inside, id, alter, j.stmts(inside)...)
+	t, err := Tenants.Update(inside, id, alter, append(told, j.stmts(inside)...)...)
 	if errors.Is(err, ErrStale) && j != nil {
 		// Another process was at the same operation, and its record stands.
 		j.undo(before)
-		t, err = Tenants.Update(inside, id, alter)
+		t, err = Tenants.Update(inside, id, alter, told...)
 	}
 	if err != nil {
 		j.undo(before)
 		return nil, err
 	}
 	j.kept()
+	l.announce(n)
 	return t, l.Directory.Refresh(ctx)
 }
 

@@ -1,6 +1,10 @@
 package tenancy
 
-import "context"
+import (
+	"context"
+	"strings"
+	"time"
+)
 
 // The functions here give the statements that remove an entity with everything
 // that refers to it. They are one batch, so nothing is left behind half.
@@ -21,6 +25,7 @@ func RemoveResourceServer(ctx context.Context, rs *ResourceServer) []Stmt {
 		ResourceServers.Remove(ctx, rs.ID).Once(),
 		RolePermissions.RemoveWhere(ctx, "resource_server_id = ?", rs.ID),
 		UserPermissions.RemoveWhere(ctx, "resource_server_id = ?", rs.ID),
+		Consents.RemoveWhere(ctx, "audience = ?", rs.Identifier),
 	}, removeGrantsOf(ctx, "audience = ?", rs.Identifier)...)
 }
 
@@ -43,6 +48,8 @@ func RemoveClient(ctx context.Context, id string) []Stmt {
 		Grants.RemoveWhere(ctx, "client_id = ?", id),
 		LoginSessions.RemoveWhere(ctx, "client_id = ?", id),
 		PushedRequests.RemoveWhere(ctx, "client_id = ?", id),
+		Invitations.RemoveWhere(ctx, "client_id = ?", id),
+		Consents.RemoveWhere(ctx, "client_id = ?", id),
 	}, removeGrantsOf(ctx, "client_id = ?", id)...)
 }
 
@@ -71,8 +78,8 @@ func RemoveConnection(ctx context.Context, id string) []Stmt {
 }
 
 // RemoveOrganization removes an organization with memberships, assignments,
-// enabled connections, associations and the refresh tokens bound to it
-// (contract C2.53).
+// enabled connections, associations, invitations and the refresh tokens bound to
+// it (contract C2.53). Clients whose default it was have none then.
 func RemoveOrganization(ctx context.Context, id string) []Stmt {
 	return []Stmt{
 		Organizations.Remove(ctx, id).Once(),
@@ -82,6 +89,10 @@ func RemoveOrganization(ctx context.Context, id string) []Stmt {
 		OrganizationConnections.RemoveWhere(ctx, "org_id = ?", id),
 		GrantOrganizations.RemoveWhere(ctx, "organization_id = ?", id),
 		Grants.RemoveWhere(ctx, "org_id = ?", id),
+		Invitations.RemoveWhere(ctx, "org_id = ?", id),
+		SQL(ctx, `UPDATE clients SET default_organization = 'null', revision = revision + 1, updated_at = ?
+			WHERE tenant_id = @tenant AND default_organization LIKE ? ESCAPE '\'`,
+			At(time.Now()), `%"organization_id":"`+strings.ReplaceAll(id, "_", `\_`)+`"%`).Settled(),
 	}
 }
 
@@ -104,6 +115,7 @@ func RemoveUser(ctx context.Context, id string) []Stmt {
 		UserRoles.RemoveWhere(ctx, "user_id = ?", id),
 		UserPermissions.RemoveWhere(ctx, "user_id = ?", id),
 		Members.RemoveWhere(ctx, "user_id = ?", id),
+		Consents.RemoveWhere(ctx, "user_id = ?", id),
 	}, EndAccess(ctx, id)...)
 }
 

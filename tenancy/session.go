@@ -76,6 +76,12 @@ type LoginSession struct {
 	ChosenOrgID     string       `json:"-"` // chosen on the organization page
 	Denied          bool         `json:"-"` // the person gave up
 
+	// What the person is asked to approve. The dispatcher writes the first two,
+	// the page Approved.
+	AskedScope string `json:"-"` // separated by spaces
+	AskedOf    string `json:"-"` // of whom and for which organization; empty while nothing is asked
+	Approved   bool   `json:"-"`
+
 	CompletedAt Time `json:"-"` // when the answer was given; a transaction completes once
 	ExpiresAt   Time `json:"-"`
 }

@@ -62,7 +62,8 @@ type SyncTarget struct {
 	Skipped       int64
 	Pending       int64
 	Problems      int
-	Rules         int64
+	Rules         int64 // names the configuration that was applied
+	Choice        int64 // names what the registry row said; 0 for unknown
 }
 
 // SyncTargets has a row for each tenant that was ever synced. It is used inside

@@ -33,6 +33,11 @@ func (l *Lifecycle) turn(ctx context.Context, id string, from, to State, event s
 	}
 	defer leave()
 	turned := false
+	about, err := Tenants.Get(inside, id)
+	if err != nil {
+		return nil, err
+	}
+	n := l.notice(ctx, about, event, nil, nil)
 	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
 		turned = false
 		switch {
@@ -46,11 +51,12 @@ func (l *Lifecycle) turn(ctx context.Context, id string, from, to State, event s
 		turned, t.State = true, to
 		alter(t)
 		return nil
-	})
+	}, Deliver(inside, l.Webhooks, n)...)
 	if err != nil || !turned {
 		return t, err
 	}
 	l.record(ctx, t, event)
+	l.announce(n)
 	return t, l.Directory.Refresh(ctx)
 }
 

@@ -28,6 +28,7 @@ var layers = map[string]struct {
 	"tenancy":            {[]string{"tenancy/migrations", "tenancy/sqltext"}, "the domain knows neither how it is served nor where it is stored"},
 	"tenancy/migrations": {[]string{"tenancy/sqltext"}, "it is SQL, read by the providers, and by the domain to carry rows whole"},
 	"tenancy/sqltext":    {[]string{}, "it reads SQL, whoever wrote it"},
+	"tenancy/webhook":    {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "it tells of the domain, whoever serves it"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
 	"tenancy/sqlite": {
 		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},

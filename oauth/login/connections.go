@@ -69,6 +69,13 @@ func (s *step) connections() ([]offered, error) {
 	if err != nil {
 		return nil, err
 	}
+	if i := s.invitation; i != nil && i.ConnectionID != "" {
+		at := slices.IndexFunc(list, func(o offered) bool { return o.ID == i.ConnectionID })
+		if at < 0 {
+			return nil, s.noConnection("The connection of the invitation cannot be used here.")
+		}
+		return list[at : at+1], nil
+	}
 	if name := s.session.Request["connection"]; name != "" {
 		at := slices.IndexFunc(list, func(o offered) bool { return o.Name == name })
 		if at < 0 {

@@ -69,7 +69,7 @@ const (
 
 // Handles reports whether a path is one of these pages' (contract C4.11, C4.14).
 func (p *Pages) Handles(path string) bool {
-	return strings.HasPrefix(path, pagesPath) || path == signupPath
+	return strings.HasPrefix(path, pagesPath) || path == signupPath || path == activatePath
 }
 
 // ServeHTTP serves the paths that [Pages.Handles] names. The request's context
@@ -91,20 +91,23 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, r, err)
 		return
 	}
-	if path == setupPath {
-		if err := p.serveSetup(w, r); err != nil {
-			p.fail(w, r, err)
-		}
-		return
+	if err := p.servePage(w, r, path); err != nil {
+		p.fail(w, r, err)
+	}
+}
+
+func (p *Pages) servePage(w http.ResponseWriter, r *http.Request, path string) error {
+	switch path {
+	case setupPath:
+		return p.serveSetup(w, r)
+	case activatePath:
+		return p.serveActivate(w, r)
 	}
 	screen, ok := screenAt(path)
 	if !ok {
-		p.fail(w, r, &failure{Status: http.StatusNotFound, Message: "There is no page at this address."})
-		return
+		return &failure{Status: http.StatusNotFound, Message: "There is no page at this address."}
 	}
-	if err := p.serveScreen(w, r, screen); err != nil {
-		p.fail(w, r, err)
-	}
+	return p.serveScreen(w, r, screen)
 }
 
 // serves refuses for a tenant that does not answer now (contract 1.3).

@@ -18,7 +18,7 @@ var templateFiles embed.FS
 // screen's blocks.
 var templates = func() map[string]*template.Template {
 	set := make(map[string]*template.Template)
-	names := []string{errorTemplate, setupTemplate, setupDoneTemplate}
+	names := []string{errorTemplate, setupTemplate, setupDoneTemplate, activateTemplate, activatedResult}
 	for _, screen := range screens {
 		names = append(names, screen.Name)
 	}
@@ -44,6 +44,7 @@ type page struct {
 	ClientName string // who the person logs in to; may be empty
 	OrgName    string // for which organization; may be empty
 	CanCancel  bool
+	ReturnTo   string // the application that cancelling leads back to; empty for a device
 	Problem    *Problem
 	View       any // the screen's own
 
@@ -57,6 +58,9 @@ func (s *step) page(screen Screen, view any, problem *Problem) page {
 		template: screen.Name, status: http.StatusOK, Title: screen.Title, Look: s.look,
 		Action: s.url(pagesPath + screen.Name), State: s.state, ClientName: s.client.Name, CanCancel: true,
 		Problem: problem, View: view, formTargets: formTargets(s.client, s.session),
+	}
+	if s.session.Request[tenancy.RequestDevice] == "" {
+		pg.ReturnTo = s.client.Name
 	}
 	if s.org != nil {
 		pg.OrgName = organizationName(s.org)

@@ -68,6 +68,26 @@ var shots = []struct {
 		h.alter(func(ls *tenancy.LoginSession) { ls.UserID = ada })
 		return h.do("acme", call{to: "/u/organization-picker"})
 	}},
+	{"activate", func(h *house) *httptest.ResponseRecorder {
+		return h.do("acme", call{to: "/activate?user_code=BCDF-GHJK", noState: true})
+	}},
+	{"activate-wrong", func(h *house) *httptest.ResponseRecorder { return h.enter("acme", "ZZZZ-ZZZZ", browser, "203.0.113.7") }},
+	{"activated", func(h *house) *httptest.ResponseRecorder {
+		return h.do("acme", call{to: "/activate?result=connected", noState: true})
+	}},
+	{"device", func(h *house) *httptest.ResponseRecorder {
+		h.alter(func(ls *tenancy.LoginSession) {
+			ls.UserID, ls.OrgID, ls.AskedOf, ls.AskedScope = ada, "org_1", tenancy.Join(ada, "org_1"), "openid profile offline_access read:orders"
+			ls.Request[tenancy.RequestDevice], ls.Request[tenancy.RequestUserCode] = "dc_1", userCode
+		})
+		return h.do("acme", call{to: "/u/device"})
+	}},
+	{"consent", func(h *house) *httptest.ResponseRecorder {
+		h.alter(func(ls *tenancy.LoginSession) {
+			ls.UserID, ls.AskedOf, ls.AskedScope = ada, tenancy.Join(ada, ""), "openid profile email offline_access read:orders"
+		})
+		return h.do("acme", call{to: "/u/consent"})
+	}},
 	{"error-expired", func(h *house) *httptest.ResponseRecorder {
 		return h.do("acme", call{to: "/u/login", noCookie: true})
 	}},

@@ -26,7 +26,7 @@ type Screen struct {
 	Submit func(s *step) error
 }
 
-var screens = []Screen{loginScreen, signupScreen, organizationScreen, pickerScreen}
+var screens = []Screen{loginScreen, signupScreen, organizationScreen, pickerScreen, consentScreen, deviceScreen}
 
 func screenAt(path string) (Screen, bool) {
 	for _, screen := range screens {

@@ -16,6 +16,7 @@ var loginScreen = Screen{
 // loginView is what the template of the login screen shows.
 type loginView struct {
 	Username       string // as typed, or the request's login_hint
+	Fixed          bool   // it cannot be another
 	UsernameLabel  string
 	SignUp         string // address of the sign-up screen; empty where there is none
 	FocusPassword  bool   // the name is known: go on with the password
@@ -32,7 +33,8 @@ func showLogin(s *step, problem *Problem) (any, error) {
 		return nil, elsewhere(joinPath)
 	}
 	v := loginView{
-		Username:       cmp.Or(s.field("username"), s.session.Request["login_hint"]),
+		Username:       cmp.Or(s.invitedEmail(), s.field("username"), s.session.Request["login_hint"]),
+		Fixed:          s.invitation != nil,
 		UsernameLabel:  "Email address",
 		FocusSomething: problem == nil,
 	}
@@ -56,7 +58,7 @@ func submitLogin(s *step) error {
 	if err != nil {
 		return err
 	}
-	username, password := s.field("username"), s.form.Get("password")
+	username, password := cmp.Or(s.invitedEmail(), s.field("username")), s.form.Get("password")
 	empty := make(map[string]string)
 	if username == "" {
 		empty["username"] = "Enter your email address"

@@ -1,6 +1,7 @@
 package login
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 
@@ -18,6 +19,7 @@ var signupScreen = Screen{
 // signupView is what the template of the sign-up screen shows.
 type signupView struct {
 	Email          string
+	Fixed          bool // the address is that of an invitation
 	Username       string
 	AskUsername    bool
 	Rules          []tenancy.PasswordRule
@@ -37,11 +39,11 @@ func showSignup(s *step, problem *Problem) (any, error) {
 		return nil, err
 	}
 	v := signupView{
-		Email: s.field("email"), Username: s.field("username"), AskUsername: requiresUsername(c),
+		Email: cmp.Or(s.invitedEmail(), s.field("email")), Fixed: s.invitation != nil, Username: s.field("username"), AskUsername: requiresUsername(c),
 		Rules: tenancy.PasswordPolicy(c.Options).Rules(), Login: s.url(loginPath) + "&screen=login",
 		FocusSomething: problem == nil,
 	}
-	if s.form == nil {
+	if s.form == nil && !v.Fixed {
 		if hint := s.session.Request["login_hint"]; validEmail(hint) {
 			v.Email = hint
 		}
@@ -75,7 +77,7 @@ func submitSignup(s *step) error {
 	if err != nil {
 		return err
 	}
-	a := &account{Email: s.field("email"), Password: s.form.Get("password")}
+	a := &account{Email: cmp.Or(s.invitedEmail(), s.field("email")), Password: s.form.Get("password")}
 	if requiresUsername(c) {
 		a.Username = s.field("username")
 	}
@@ -89,9 +91,13 @@ func submitSignup(s *step) error {
 	if err != nil {
 		return err
 	}
+	guards := s.welcome(user)
 	now := tenancy.At(s.pages.now())
 	user.LastLogin, user.LastIP, user.LoginsCount = now, tenancy.VisitOf(s.ctx).ClientIP, 1
-	err = s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, c.Name, now) }, insert(s.ctx, user, hash)...)
+	err = s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, c.Name, now) }, append(guards, insert(s.ctx, user, hash)...)...)
+	if errors.Is(err, tenancy.ErrStale) && s.invitation != nil {
+		return errInvitation
+	}
 	if errors.Is(err, tenancy.ErrConflict) {
 		s.recordSignup(a, "", "fs", "Invalid sign up", c)
 		return errSignUp

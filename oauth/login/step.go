@@ -22,6 +22,8 @@ type step struct {
 	client  *tenancy.Client
 	org     *tenancy.Organization // named by the application or chosen; nil for none
 	look    look
+
+	invitation *tenancy.Invitation // that the person follows; nil for none
 }
 
 // maxForm is how long a form may be, in bytes: far more than any screen has.
@@ -85,7 +87,7 @@ func (p *Pages) begin(w http.ResponseWriter, r *http.Request) (*step, error) {
 		return nil, err
 	}
 	s.look = lookOf(s.ctx, s.org)
-	return s, nil
+	return s, s.findInvitation()
 }
 
 // find returns the login under way with the state, if it is this browser's and
@@ -189,7 +191,8 @@ func (s *step) field(name string) string { return strings.TrimSpace(s.form.Get(n
 
 // submit has the screen store what was entered.
 func (s *step) submit(screen Screen) error {
-	if s.form.Get("action") == "cancel" {
+	switch s.form.Get("action") {
+	case "cancel", "deny": // "deny" by its name in contract C4.66
 		return s.store(func(ls *tenancy.LoginSession) { ls.Denied = true })
 	}
 	return screen.Submit(s)
@@ -239,4 +242,12 @@ func organizationOf(ctx context.Context, session *tenancy.LoginSession) (*tenanc
 		return nil, errGone
 	}
 	return org, err
+}
+
+// orGone is err, or that the login is over where a row it needs is not there.
+func orGone(err error) error {
+	if errors.Is(err, tenancy.ErrNotFound) {
+		return errGone
+	}
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/mail"
 )
 
 // Config is what the API depends on. Fields without a note are required.
@@ -34,6 +35,10 @@ type Config struct {
 	// Upgrades returns how far the upgrade of all tenants' databases is, see
 	// [tenancy.Upgrader]. Nil answers 501.
 	Upgrades func() tenancy.UpgradeStatus
+
+	// Mail sends invitations; nil sends none, and whoever invites passes on the
+	// address in the answer.
+	Mail Mailer
 
 	// Recorder takes note of writes and refusals; nil keeps none.
 	Recorder tenancy.Recorder
@@ -77,6 +82,11 @@ type Lifecycle interface {
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
+}
+
+// Mailer sends messages; see [mail.Sender].
+type Mailer interface {
+	Send(ctx context.Context, m mail.Message) error
 }
 
 // Keys changes the signing keys of the entered tenant (contract C5.86).
@@ -126,14 +136,15 @@ func Routes() []RouteInfo {
 func table() []route {
 	return slices.Concat(
 		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
-		organizations.routes(), organizationRoutes, memberRoutes, organizationConnectionRoutes, organizationGrantRoutes,
+		organizations.routes(), organizationRoutes, memberRoutes, invitationRoutes, organizationConnectionRoutes, organizationGrantRoutes,
+		teamRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),
 		clients.routes(), clientRoutes, clientCredentialRoutes,
 		clientGrants.routes(), clientGrantRoutes,
 		connections.routes(), connectionRoutes,
 		users.routes(), userRoutes,
-		keyRoutes, sessionRoutes, logRoutes,
+		keyRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)
 }
 
@@ -186,7 +197,7 @@ func (a *API) serve(c *Call) {
 		return
 	}
 	defer leave()
-	body, err := c.run(ctx)
+	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

@@ -29,6 +29,7 @@ type Call struct {
 	credential *tenancy.Credential // nil until verified
 	tenant     *tenancy.Tenant     // acted on; nil until let in
 	visible    tenancy.Visible     // which tenants may be listed
+	team       *tenancy.Tenant     // whose team is managed, on team routes; the tenant acted on is the control plane
 
 	extra    map[string]any // members of the body that are no field of the row
 	hash     string         // of the password in the body

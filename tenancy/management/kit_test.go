@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/mail"
 	"github.com/gatehouse-id/gatehouse/tenancy/sqlite"
 )
 
@@ -28,6 +30,7 @@ type kit struct {
 	directory *tenancy.Directory
 	lifecycle *tenancy.Lifecycle
 	events    *events
+	mails     *mails
 	now       time.Time
 }
 
@@ -39,7 +42,7 @@ const (
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{T: t, now: time.Now(), events: &events{}}
+	k := &kit{T: t, now: time.Now(), events: &events{}, mails: &mails{}}
 	ring, err := tenancy.NewRing([]byte("0123456789abcdef0123456789abcdef"))
 	k.must(err)
 	k.pool, err = tenancy.NewPool(tenancy.PoolConfig{
@@ -57,12 +60,13 @@ func newKit(t *testing.T) *kit {
 		_, err := k.lifecycle.Create(t.Context(), tenancy.NewTenant{ID: id, FriendlyName: "Tenant " + id})
 		k.must(err)
 		k.inside(id, func(ctx context.Context) { k.seed(ctx, id) })
+		k.inside("control_plane", func(ctx context.Context) { k.seedTeam(ctx, id) })
 	}
 	k.api, err = New(Config{
 		Verifier: verifier{}, Directory: k.directory, Entrance: k.pool, Lifecycle: k.lifecycle, Keys: fakeKeys{},
 		Issuers:       func(t *tenancy.Tenant) []string { return []string{"https://" + hosts.PrimaryHost(t.ID) + "/"} },
 		ValidTenantID: hosts.ValidTenantID, Recorder: k.events, Now: func() time.Time { return k.now },
-		Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status,
+		Mail: k.mails, Sync: fakeSync(), Upgrades: k.lifecycle.Upgrader.Status,
 	})
 	k.must(err)
 	return k
@@ -184,9 +188,14 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Users.Insert(ctx, user(sameUser, "same@"+tenant+".test")),
 		tenancy.Users.Insert(ctx, user(only("auth0|", tenant), "only@"+tenant+".test")),
 		tenancy.Members.Insert(ctx, tenancy.NewMember(sameOrg, sameUser)),
+		tenancy.Invitations.Insert(ctx, &tenancy.Invitation{
+			Row: tenancy.Row{ID: only("uinv_", tenant)}, OrgID: only("org_", tenant), TicketHash: "hash of " + tenant,
+			Email: "invited@" + tenant + ".test", ExpiresAt: tenancy.At(k.now.Add(time.Hour)),
+		}),
 		tenancy.Sessions.Insert(ctx, k.session("ses_same", sameUser)),
 		tenancy.Sessions.Insert(ctx, k.session(only("ses_", tenant), only("auth0|", tenant))),
 		tenancy.Grants.Insert(ctx, k.refresh("rt_same", sameUser)),
+		tenancy.Consents.Insert(ctx, &tenancy.Consent{Row: tenancy.Row{ID: only("grt_", tenant)}, UserID: only("auth0|", tenant), ClientID: only("only", tenant)}),
 		tenancy.Grants.Insert(ctx, k.refresh(only("rt_", tenant), only("auth0|", tenant))),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{
 			Row: tenancy.Row{ID: "kid_same"}, Alg: "RS256", Use: tenancy.KeyCurrent,
@@ -196,6 +205,42 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Events.Insert(ctx, &tenancy.Event{Row: tenancy.Row{ID: only("-log_", tenant)}, Date: 1, Type: "s"}),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: only("kid_", tenant)}, Alg: "RS256", Use: tenancy.KeyNext}),
 	))
+}
+
+// seedTeam gives a tenant, on the control plane, a member who is a Tenant Admin,
+// and an invitation.
+func (k *kit) seedTeam(ctx context.Context, tenant string) {
+	k.Helper()
+	t, _ := k.directory.ByID(tenant)
+	role, err := tenancy.BuiltInRole(ctx, tenancy.RoleTenantAdmin)
+	k.must(err)
+	boss := only("auth0|boss-", tenant)
+	k.must(tenancy.Commit(ctx,
+		tenancy.Users.Insert(ctx, &tenancy.User{Row: tenancy.Row{ID: boss}, Connection: "db", Email: "boss@" + tenant + ".test"}),
+		tenancy.Members.Insert(ctx, tenancy.NewMember(t.OrganizationID, boss)),
+		tenancy.UserRoles.Insert(ctx, tenancy.NewUserRole(boss, t.OrganizationID, role.ID)),
+		tenancy.Invitations.Insert(ctx, &tenancy.Invitation{
+			Row: tenancy.Row{ID: only("uinv_", tenant)}, OrgID: t.OrganizationID, TicketHash: "hash of " + tenant,
+			Email: "invited@" + tenant + ".test", ExpiresAt: tenancy.At(k.now.Add(time.Hour)),
+		}),
+	))
+}
+
+// mails keeps what was sent; while broken is set, nothing can be.
+type mails struct {
+	mu     sync.Mutex
+	list   []mail.Message
+	broken bool
+}
+
+func (m *mails) Send(_ context.Context, message mail.Message) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken {
+		return errors.New("no mail server")
+	}
+	m.list = append(m.list, message)
+	return nil
 }
 
 func (k *kit) session(id, user string) *tenancy.Session {

@@ -18,6 +18,8 @@ type listing[T any] struct {
 	sort   []string // members that the query may sort by
 	form   form
 
+	counted bool // totals are answered whether asked for or not
+
 	// keep picks the rows that no condition of the database can; nil keeps all.
 	keep func(*T) bool
 
@@ -79,6 +81,7 @@ func (l *listing[T]) answer(ctx context.Context, c *Call) (any, error) {
 	if p.checkpoint {
 		return l.walk(ctx, c, p, o)
 	}
+	p.totals = p.totals || l.counted
 	rows, total, err := l.page(ctx, p, o)
 	if err != nil {
 		return nil, err

@@ -34,6 +34,12 @@ func orgMembers(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.listMembers(ctx, org, bare)
+}
+
+// listMembers lists the people of an organization; as an envelope it comes with
+// totals, whether asked for or not.
+func (c *Call) listMembers(ctx context.Context, org *tenancy.Organization, as form) (any, error) {
 	withRoles := slices.Contains(strings.Split(c.query.Get("fields"), ","), "roles") && c.query.Get("include_fields") != "false"
 	if withRoles {
 		if err := c.needs("read:organization_member_roles"); err != nil {
@@ -41,7 +47,7 @@ func orgMembers(ctx context.Context, c *Call) (any, error) {
 		}
 	}
 	l := listing[tenancy.Member]{
-		table: tenancy.Members, key: "members",
+		table: tenancy.Members, key: "members", form: as, counted: as == envelope,
 		answers: func(ctx context.Context, rows []tenancy.Member) ([]object, error) {
 			answers, err := personViews(ctx, rows, func(m *tenancy.Member) string { return m.UserID })
 			if err != nil || !withRoles {
@@ -104,26 +110,31 @@ func addMembers(ctx context.Context, c *Call, in *membersBody) (any, error) {
 		if gone := absent(in.Members, people); len(gone) > 0 {
 			return nil, inexistent("user", "The user '%s' does not exist.", gone[0])
 		}
-		ids := make([]string, len(in.Members))
-		for i, u := range in.Members {
-			ids[i] = tenancy.Join(org.ID, u)
-		}
-		there, err := byID(ctx, tenancy.Members, ids)
-		if err != nil {
-			return nil, err
-		}
-		stmts := []tenancy.Stmt{exists(ctx, tenancy.Organizations, org.ID)}
-		for i, u := range in.Members {
-			if there[ids[i]] == nil {
-				stmts = append(stmts, exists(ctx, tenancy.Users, u), tenancy.Members.Insert(ctx, tenancy.NewMember(org.ID, u)))
-			}
-		}
-		return stmts, nil
+		return joining(ctx, org, in.Members)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return none{}, nil
+}
+
+// joining is the statements that make those users members who are none yet.
+func joining(ctx context.Context, org *tenancy.Organization, users []string) ([]tenancy.Stmt, error) {
+	ids := make([]string, len(users))
+	for i, u := range users {
+		ids[i] = tenancy.Join(org.ID, u)
+	}
+	there, err := byID(ctx, tenancy.Members, ids)
+	if err != nil {
+		return nil, err
+	}
+	stmts := []tenancy.Stmt{exists(ctx, tenancy.Organizations, org.ID)}
+	for i, u := range users {
+		if there[ids[i]] == nil {
+			stmts = append(stmts, exists(ctx, tenancy.Users, u), tenancy.Members.Insert(ctx, tenancy.NewMember(org.ID, u)))
+		}
+	}
+	return stmts, nil
 }
 
 func removeMembers(ctx context.Context, c *Call, in *membersBody) (any, error) {

@@ -41,6 +41,10 @@ type RouteInfo struct {
 	// ControlPlaneOnly routes answer on the control plane's hosts only.
 	ControlPlaneOnly bool
 
+	// Team routes act on the control plane's organization of a tenant, whose
+	// members alone may use them (contract C5.105).
+	Team bool
+
 	// Status is that of success.
 	Status int
 }
@@ -165,7 +169,7 @@ func allow(routes map[string]*route) string {
 func (r *route) info() RouteInfo {
 	return RouteInfo{
 		Method: r.method, Path: prefix + r.path, AnyOf: slices.Clone(r.access.AnyOf), AllOf: slices.Clone(r.access.AllOf),
-		ControlPlaneOnly: r.access.ControlPlaneOnly, Status: r.status,
+		ControlPlaneOnly: r.access.ControlPlaneOnly, Team: r.access.TeamRoute, Status: r.status,
 	}
 }
 

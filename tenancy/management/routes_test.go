@@ -50,10 +50,30 @@ func bodies(tenant string) map[string]any {
 		"DELETE /organizations/{id}/members/{user}/roles":            map[string]any{"roles": []string{only("rol_", tenant)}},
 		"POST /organizations/{id}/enabled_connections":               map[string]any{"connection_id": only("con_", tenant)},
 		"POST /organizations/{id}/client-grants":                     map[string]any{"grant_id": only("cgr_", tenant)},
+		"POST /organizations/{id}/invitations":                       invitationOf(only("only", tenant)),
+		"POST /tenant-members":                                       map[string]any{"user_ids": []string{only("auth0|boss-", tenant)}},
+		"DELETE /tenant-members":                                     map[string]any{"user_ids": []string{only("auth0|boss-", tenant)}},
+		"POST /tenant-members/{user}/roles":                          map[string]any{"roles": []string{only("rol_", tenant)}},
+		"DELETE /tenant-members/{user}/roles":                        map[string]any{"roles": []string{only("rol_", tenant)}},
+		"POST /tenant-members/invitations":                           invitationOf(only("only", tenant)),
 		"PATCH /connections/{id}/clients":                            []any{map[string]any{"client_id": only("only", tenant), "status": true}},
 		"PATCH /clients/{id}/connections":                            []any{map[string]any{"connection_id": only("con_", tenant), "status": true}},
 		"PATCH /organizations/{id}/enabled_connections/{connection}": map[string]any{"show_as_button": false},
 	}
+}
+
+// invitationOf is an invitation to log in at the client.
+func invitationOf(client string) map[string]any {
+	return map[string]any{"inviter": map[string]any{"name": "Ann"}, "invitee": map[string]any{"email": "new@example.com"}, "client_id": client}
+}
+
+// callerOf is a tenant's own caller of a route: on team routes one of the control
+// plane with a token for the tenant's organization, elsewhere the tenant's machine.
+func (k *kit) callerOf(r RouteInfo, tenant string, scopes ...string) claims {
+	if r.Team {
+		return k.in(tenant, person(only("auth0|boss-", tenant), scopes...))
+	}
+	return machine(tenant, scopes...)
 }
 
 // bodyOf is the body for a route; PATCH without a special one is {}.
@@ -75,10 +95,13 @@ func pathOf(r RouteInfo, tenant string) string {
 		"/roles": only("rol_", tenant), "/resource-servers": only("0000000000000000000", tenant), "/clients": only("only", tenant),
 		"/client-grants": only("cgr_", tenant), "/connections": only("con_", tenant), "/organizations": only("org_", tenant),
 		"/users": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
-		"/refresh_tokens": only("rt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
+		"/refresh_tokens": only("rt_", tenant), "/grants": only("grt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
 	}
-	kind := "/" + strings.Split(path, "/")[1]
-	return strings.NewReplacer("{id}", ids[kind], "{name}", "only-"+tenant, "{user}", only("auth0%7C", tenant),
+	kind, user := "/"+strings.Split(path, "/")[1], only("auth0%7C", tenant)
+	if r.Team {
+		user = only("auth0%7Cboss-", tenant)
+	}
+	return strings.NewReplacer("{id}", ids[kind], "{name}", "only-"+tenant, "{user}", user, "{invitation}", only("uinv_", tenant),
 		"{connection}", only("con_", tenant), "{grant}", only("cgr_", tenant), "{kid}", only("kid_", tenant), "{credential}", only("cred_", tenant)).Replace(path)
 }
 
@@ -87,13 +110,13 @@ func pathOf(r RouteInfo, tenant string) string {
 // nothing of widgets is answered or changed.
 func TestForeignRows(t *testing.T) {
 	k := newKit(t)
-	before := snapshot(k, "widgets")
+	before := snapshot(k, "widgets") + snapshot(k, "control_plane")
 	for _, r := range Routes() {
 		if !strings.Contains(r.Path, "{") || r.ControlPlaneOnly {
 			continue
 		}
 		t.Run(r.Method+" "+r.Path, func(t *testing.T) {
-			a := k.do(r.Method, acmeHost, pathOf(r, "widgets"), machine("acme").token(), bodyOf(r, "widgets"))
+			a := k.do(r.Method, acmeHost, pathOf(r, "widgets"), k.callerOf(r, "acme").token(), bodyOf(r, "widgets"))
 			if a.Code != http.StatusNotFound {
 				t.Errorf("status %d, want 404: %s", a.Code, a.Body)
 			}
@@ -102,7 +125,7 @@ func TestForeignRows(t *testing.T) {
 			}
 		})
 	}
-	if after := snapshot(k, "widgets"); after != before {
+	if after := snapshot(k, "widgets") + snapshot(k, "control_plane"); after != before {
 		t.Errorf("widgets was changed\nbefore %s\n after %s", before, after)
 	}
 }
@@ -114,7 +137,7 @@ func TestOwnParentForeignBody(t *testing.T) {
 	before := snapshot(k, "acme")
 	for _, r := range Routes() {
 		body := bodies("widgets")[r.Method+" "+strings.TrimPrefix(r.Path, prefix)]
-		if body == nil || r.ControlPlaneOnly || !strings.Contains(string(encode(body)), "widgets") || strings.Contains(r.Path, "/members/{user}") {
+		if body == nil || r.ControlPlaneOnly || !strings.Contains(string(encode(body)), "widgets") || strings.Contains(r.Path, "/members/{user}") || r.Team { // the team's is in TestTeam
 			continue
 		}
 		t.Run(r.Method+" "+r.Path, func(t *testing.T) {
@@ -158,6 +181,14 @@ func TestEveryRouteAsksForAToken(t *testing.T) {
 				},
 			})
 			inner.play(scenario{method: r.Method, host: host, path: path, token: foreign, status: 401, holds: "Unexpected issuer"})
+			if r.Team { // C5.105: neither the tenant's own token nor another team's
+				for _, token := range []claims{machine("acme"), k.in("widgets", person(ann)), person(ann)} {
+					inner.play(scenario{
+						method: r.Method, host: host, path: path, token: token, body: bodyOf(r, "acme"), status: 403,
+						says: "Managing this tenant's team requires an organization token whose org_name matches the tenant.",
+					})
+				}
+			}
 			if r.ControlPlaneOnly { // TT36, C9.12
 				inner.play(scenario{
 					method: r.Method, host: acmeHost, path: path, token: machine("acme"), status: 403, code: "control_plane_only",
@@ -169,7 +200,7 @@ func TestEveryRouteAsksForAToken(t *testing.T) {
 				return // judged by membership, see TestTenants
 			}
 			inner.play(scenario{
-				method: r.Method, host: host, path: path, token: machine(own, "read:nothing"), body: bodyOf(r, "widgets"),
+				method: r.Method, host: host, path: path, token: k.callerOf(r, own, "read:nothing"), body: bodyOf(r, "widgets"),
 				status: 403, code: "insufficient_scope", says: "Insufficient scope, expected any of: " + strings.Join(want, ", "),
 			})
 			for _, scope := range want { // every other scope together is not enough
@@ -177,7 +208,7 @@ func TestEveryRouteAsksForAToken(t *testing.T) {
 					return s == scope || slices.Contains(r.AnyOf, s) || s == tenancy.ScopePlatformAdmin
 				})
 				inner.play(scenario{
-					method: r.Method, host: host, path: path, token: machine(own, others...), body: bodyOf(r, "widgets"),
+					method: r.Method, host: host, path: path, token: k.callerOf(r, own, others...), body: bodyOf(r, "widgets"),
 					status: 403, code: "insufficient_scope",
 				})
 			}
@@ -199,7 +230,7 @@ func TestEveryCreationIsStrict(t *testing.T) {
 		}
 		t.Run(r.Method+" "+r.Path, func(t *testing.T) {
 			inner := k.with(t)
-			host, token := acmeHost, machine("acme")
+			host, token := acmeHost, k.callerOf(r, "acme")
 			if r.ControlPlaneOnly {
 				host, token = cpHost, machine("control_plane")
 			}
@@ -238,11 +269,13 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.Organizations)
 		dump(ctx, k, &b, tenancy.OrganizationConnections)
 		dump(ctx, k, &b, tenancy.Members)
+		dump(ctx, k, &b, tenancy.Invitations)
 		dump(ctx, k, &b, tenancy.Users)
 		dump(ctx, k, &b, tenancy.UserRoles)
 		dump(ctx, k, &b, tenancy.UserPermissions)
 		dump(ctx, k, &b, tenancy.Sessions)
 		dump(ctx, k, &b, tenancy.Grants)
+		dump(ctx, k, &b, tenancy.Consents)
 		dump(ctx, k, &b, tenancy.SigningKeys)
 		dump(ctx, k, &b, tenancy.SettingsRows)
 		dump(ctx, k, &b, tenancy.Events)

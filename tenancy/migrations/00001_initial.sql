@@ -439,12 +439,32 @@ CREATE TABLE login_sessions (
 	methods TEXT NOT NULL DEFAULT 'null',
 	chosen_org_id TEXT NOT NULL DEFAULT '',
 	denied BOOLEAN NOT NULL DEFAULT FALSE,
+	asked_scope TEXT NOT NULL DEFAULT '',
+	asked_of TEXT NOT NULL DEFAULT '',
+	approved BOOLEAN NOT NULL DEFAULT FALSE,
 	completed_at BIGINT NOT NULL DEFAULT 0,
 	expires_at BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 
 CREATE INDEX login_sessions_by_expires_at ON login_sessions (tenant_id, expires_at);
+
+CREATE TABLE consents (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	user_id TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	audience TEXT NOT NULL DEFAULT '',
+	scope TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX consents_user_client_audience ON consents (tenant_id, user_id, client_id, audience);
+
+CREATE INDEX consents_by_client_id ON consents (tenant_id, client_id);
 
 CREATE TABLE pushed_requests (
 	tenant_id TEXT NOT NULL,
@@ -556,6 +576,50 @@ CREATE INDEX logs_by_date ON logs (tenant_id, date);
 
 CREATE INDEX logs_by_user_id ON logs (tenant_id, user_id);
 
+CREATE TABLE deliveries (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	hook TEXT NOT NULL DEFAULT '',
+	subject TEXT NOT NULL DEFAULT '',
+	type TEXT NOT NULL DEFAULT '',
+	payload TEXT NOT NULL DEFAULT '',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX deliveries_by_hook ON deliveries (tenant_id, hook, subject, id);
+
+CREATE TABLE invitations (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	org_id TEXT NOT NULL DEFAULT '',
+	ticket_hash TEXT NOT NULL,
+	inviter_name TEXT NOT NULL DEFAULT '',
+	email TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	connection_id TEXT NOT NULL DEFAULT '',
+	roles TEXT NOT NULL DEFAULT 'null',
+	app_metadata TEXT NOT NULL DEFAULT 'null',
+	user_metadata TEXT NOT NULL DEFAULT 'null',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	accepted_at BIGINT NOT NULL DEFAULT 0,
+	accepted_by TEXT NOT NULL DEFAULT '',
+	login_id TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE UNIQUE INDEX invitations_by_ticket_hash ON invitations (tenant_id, ticket_hash);
+
+CREATE INDEX invitations_by_org_id ON invitations (tenant_id, org_id);
+
 CREATE TABLE sync_state (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -589,6 +653,7 @@ CREATE TABLE sync_targets (
 	pending BIGINT NOT NULL DEFAULT 0,
 	problems BIGINT NOT NULL DEFAULT 0,
 	rules BIGINT NOT NULL DEFAULT 0,
+	choice BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (tenant_id, id)
 );
 

@@ -25,7 +25,7 @@ var tables = []table{
 	tenancy.GrantOrganizations, tenancy.ResourceServers, tenancy.Roles, tenancy.RolePermissions, tenancy.UserRoles,
 	tenancy.UserPermissions, tenancy.Organizations, tenancy.Members, tenancy.OrganizationConnections, tenancy.Users,
 	tenancy.Passwords, tenancy.Connections, tenancy.ClientConnections, tenancy.Sessions, tenancy.LoginSessions,
-	tenancy.Grants, tenancy.RevokedTokens, tenancy.Events, tenancy.SyncStates,
+	tenancy.Grants, tenancy.Consents, tenancy.RevokedTokens, tenancy.Events, tenancy.SyncStates,
 }
 
 // schema reads every column of every table of a new database.

@@ -1,0 +1,64 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"syscall"
+	"time"
+)
+
+// inside are networks that are nobody's on the internet, beside those that
+// netip knows (contract C9.44).
+var inside = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("100.64.0.0/10"),   // RFC 6598; some clouds' metadata
+	netip.MustParsePrefix("192.0.0.0/24"),    // RFC 6890; some clouds' metadata
+	netip.MustParsePrefix("198.18.0.0/15"),   // RFC 2544
+	netip.MustParsePrefix("240.0.0.0/4"),     // RFC 1112
+	netip.MustParsePrefix("64:ff9b::/96"),    // RFC 6052: any IPv4 address
+	netip.MustParsePrefix("64:ff9b:1::/48"),  // RFC 8215
+	netip.MustParsePrefix("2002::/16"),       // RFC 3056: any IPv4 address
+	netip.MustParsePrefix("2001::/32"),       // RFC 4380: any IPv4 address
+	netip.MustParsePrefix("fec0::/10"),       // RFC 3879
+	netip.MustParsePrefix("::ffff:0:0:0/96"), // RFC 2765: any IPv4 address
+}
+
+// Public reports whether an address is one of the internet at large: not the own
+// machine's, not of a private network, not link-local, where clouds have their
+// metadata.
+func Public(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() || a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || a.IsUnspecified() || !a.IsGlobalUnicast() {
+		return false
+	}
+	for _, p := range inside {
+		if p.Contains(a) {
+			return false
+		}
+	}
+	return true
+}
+
+// newClient makes a client that follows no redirect, uses no proxy, and connects
+// to public addresses only, unless private ones are allowed. What counts is the
+// address that is dialed: a name may mean another at every look.
+func newClient(allowPrivate bool) *http.Client {
+	d := &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil || !allowPrivate && !Public(to.Addr()) {
+			return fmt.Errorf("address %s is not public; allow it with: hook <url> { allow_private }", address)
+		}
+		return nil
+	}}
+	return &http.Client{
+		Timeout: Patience,
+		Transport: &http.Transport{
+			DialContext: d.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: Patience,
+			MaxIdleConnsPerHost: workers, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
