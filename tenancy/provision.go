@@ -147,8 +147,9 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 	}
 	if err != nil {
 		j.undo(before)
+		return err
 	}
-	return err
+	return l.Directory.Refresh(ctx) // hooks are asked about what it knows
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.
