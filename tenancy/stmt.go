@@ -1,6 +1,7 @@
 package tenancy
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -126,7 +127,7 @@ func QueryRow(ctx context.Context, text string, args []any, dest ...any) error {
 	}
 	defer rows.Close()
 	if !rows.Next() {
-		if err := rows.Err(); err != nil {
+		if err := cmp.Or(rows.Err(), ctx.Err()); err != nil {
 			return err
 		}
 		return ErrNotFound

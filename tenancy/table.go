@@ -114,7 +114,9 @@ type Filter struct {
 	Offset int
 }
 
-// Find returns the rows the filter means; none is an empty list.
+// Find returns the rows the filter means; none is an empty list. A context that
+// ends meanwhile is an error, also where the driver does not say that the list is
+// cut short: what is not there must not be taken for what was not read.
 func (t *Table[T]) Find(ctx context.Context, f Filter) ([]T, error) {
 	q, err := t.query(ctx, f)
 	if err != nil {
@@ -132,8 +134,10 @@ func (t *Table[T]) Find(ctx context.Context, f Filter) ([]T, error) {
 		q = q.Offset(f.Offset)
 	}
 	var list []T
-	err = q.Find(&list).Error
-	return list, err
+	if err := errors.Join(q.Find(&list).Error, ctx.Err()); err != nil {
+		return nil, err
+	}
+	return list, nil
 }
 
 // Count returns how many rows the filter's condition holds for.
@@ -143,7 +147,7 @@ func (t *Table[T]) Count(ctx context.Context, f Filter) (int64, error) {
 		return 0, err
 	}
 	var n int64
-	err = q.Count(&n).Error
+	err = errors.Join(q.Count(&n).Error, ctx.Err())
 	return n, err
 }
 
