@@ -61,12 +61,12 @@ func (fullDisk) Batch(context.Context, []tenancy.Stmt) ([]int64, error) {
 	return nil, tenancy.Unavailable(errors.New("database or disk is full (13)"), "the disk is full: free some space")
 }
 
-func newTroubled(t testing.TB) *troubled {
+func newTroubled(t testing.TB, patience time.Duration) *troubled {
 	t.Helper()
 	ring, err := tenancy.NewRing([]byte("a master secret for tests, 256 bits"))
 	must(t, err)
 	f := &troubled{Provider: &sqlite.Provider{Dir: t.TempDir()}, slow: map[string]bool{}, full: map[string]bool{}, ill: map[string]bool{}, over: make(chan struct{})}
-	f.pool, err = tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": f}, Master: ring, Patience: time.Second})
+	f.pool, err = tenancy.NewPool(tenancy.PoolConfig{Placements: map[string]tenancy.Provider{"": f}, Master: ring, Patience: patience})
 	must(t, err)
 	t.Cleanup(func() { close(f.over); _ = f.pool.Close(context.Background()) })
 	for i := range 30 {
@@ -155,7 +155,7 @@ func (f *troubled) load(rounds int, each func(x *tenancy.Tenant, err error)) []t
 // TestTroubleStaysAlone: of thirty tenants under load one each is missing, locked,
 // full, corrupt or slow. Each of these is answered 503, the others all are served.
 func TestTroubleStaysAlone(t *testing.T) {
-	f := newTroubled(t)
+	f := newTroubled(t, 4*slowness) // those who are well wait for a slow machine
 	f.breakThem(t)
 	refused := map[string]int{}
 	var mu sync.Mutex
@@ -178,7 +178,7 @@ func TestTroubleStaysAlone(t *testing.T) {
 
 // benchTrouble compares the p99 of the well with and without the ill, by turns.
 func benchTrouble(b *testing.B) []measurement {
-	without, with := newTroubled(b), newTroubled(b)
+	without, with := newTroubled(b, time.Second), newTroubled(b, time.Second)
 	for _, x := range without.tenants[:5] {
 		without.ill[x.ID] = true // has a visitor of the same haste, and is well
 	}
