@@ -15,7 +15,7 @@ import (
 // patience once, later ones not even that, and nobody else anything.
 func TestSlowTenant(t *testing.T) {
 	m := &moody{}
-	h := newHarbour(t, tenancy.PoolConfig{Limit: 4, Patience: 2 * time.Second}, map[string]*moody{"": m})
+	h := newHarbour(t, tenancy.PoolConfig{Limit: 4, Patience: 8 * time.Second}, map[string]*moody{"": m})
 	list := h.tenants(t, "", "t", 10)
 	release := make(chan struct{})
 	m.before["t00"] = func(context.Context) error { <-release; return nil }
@@ -39,7 +39,7 @@ func TestSlowTenant(t *testing.T) {
 	wg.Wait()
 	_ = h.visit(list[0]) // by now the time is up for certain
 	began := time.Now()
-	if err := h.visit(list[0]); !errors.Is(err, tenancy.ErrUnavailable) || time.Since(began) > time.Second {
+	if err := h.visit(list[0]); !errors.Is(err, tenancy.ErrUnavailable) || time.Since(began) > 4*time.Second {
 		t.Errorf("once it is known to be slow: %v after %v", err, time.Since(began))
 	}
 	if n := m.times("t00"); n != 1 {
@@ -53,7 +53,7 @@ func TestSlowTenant(t *testing.T) {
 // budget nor the room to wait of another.
 func TestHangingPlacement(t *testing.T) {
 	bad := &moody{}
-	h := newHarbour(t, tenancy.PoolConfig{Limit: 32, Patience: 2 * time.Second}, map[string]*moody{"good": {}, "bad": bad})
+	h := newHarbour(t, tenancy.PoolConfig{Limit: 32, Patience: 5 * time.Second}, map[string]*moody{"good": {}, "bad": bad})
 	good, ill := h.tenants(t, "good", "g", 40), h.tenants(t, "bad", "b", 60)
 	for _, x := range ill {
 		bad.before[x.ID] = hang(t)
@@ -88,7 +88,7 @@ func TestHangingPlacement(t *testing.T) {
 func TestHangingClose(t *testing.T) {
 	release := make(chan struct{})
 	bad := &moody{close: func() { <-release }}
-	h := newHarbour(t, tenancy.PoolConfig{Limit: 16, Patience: 200 * time.Millisecond}, map[string]*moody{"good": {}, "bad": bad})
+	h := newHarbour(t, tenancy.PoolConfig{Limit: 16, Patience: 5 * time.Second}, map[string]*moody{"good": {}, "bad": bad})
 	defer close(release)
 	good, ill := h.tenants(t, "good", "g", 24), h.tenants(t, "bad", "b", 8)
 	for _, x := range ill {
