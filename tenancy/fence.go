@@ -11,18 +11,21 @@ import (
 // While a tenant moves from one placement to another there is a short time in
 // which nothing may be written: the write fence (contract C8.17). It is announced
 // in the registry with its beginning and its end, so that every node knows of it
-// before it begins, and ends by time, so that no crash leaves it behind.
+// before it begins, and ends by time, so that no crash leaves it behind. A node
+// waits sureFor beyond the end: by then it has read what became of the move.
 //
 // A node looks at the registry every second. One that could not do so for longer
 // does not know whether there is a fence, or whether the tenant has moved away. It
 // then asks the tenant's own database with every batch, where the mover leaves the
 // same note, and so does every node while it knows of a move. The question locks
 // the note: a batch is written before the mover's note or not at all, however long
-// it takes. A batch that was begun before its node knew of the move cannot meet the
-// note within clockSkew; one that took longer asks afterwards, and is not said to
-// have succeeded if there is a fence by then. So no write is lost silently, and a
-// tenant that does not move pays nothing. The clocks of nodes may differ by at most
-// clockSkew.
+// it takes. A note whose time is over was left by a mover that died, before the
+// switch or behind it: whoever knows the registry takes it back, and whoever does
+// not writes nothing. A batch that was begun before its node knew of the move cannot
+// meet the note within clockSkew; one that took longer asks afterwards, and is not
+// said to have succeeded if there is a fence by then. So no write is lost silently,
+// and a tenant that does not move pays nothing. The clocks of nodes may differ by at
+// most clockSkew.
 
 const (
 	// sureFor is how long what a node read in the registry is taken for true.
@@ -67,8 +70,8 @@ func (f *fence) set(from, until Time) {
 }
 
 func (f *fence) stands(now Time) bool {
-	until := f.until.Load()
-	return until != 0 && int64(now) >= f.from.Load() && int64(now) < until
+	until := Time(f.until.Load())
+	return until != 0 && int64(now) >= f.from.Load() && now < until.Add(sureFor)
 }
 
 // learn takes from the tenant's registry row what it says of this database.
@@ -149,17 +152,21 @@ func (s *space) batch(ctx context.Context, stmts []Stmt) ([]int64, error) {
 		return nil, errFenced()
 	}
 	if ignorant || e.fence.moving.Load() {
-		n, err := e.db.Batch(ctx, append([]Stmt{notFenced(ctx)}, stmts...))
+		var over Time // notes that were left up to this time are no fence
+		if !ignorant {
+			over = At(began)
+		}
+		n, err := e.db.Batch(ctx, append([]Stmt{notFenced(ctx, over)}, stmts...))
 		if err == nil {
 			return n[1:], nil
 		}
-		return nil, whyStale(ctx, err)
+		return nil, whyStale(ctx, over, err)
 	}
 	n, err := e.db.Batch(ctx, stmts)
 	if err == nil && time.Since(began) > clockSkew {
 		ctx := context.WithoutCancel(ctx)
-		if _, late := e.db.Batch(ctx, []Stmt{notFenced(ctx)}); late != nil {
-			return nil, whyStale(ctx, late)
+		if _, late := e.db.Batch(ctx, []Stmt{notFenced(ctx, 0)}); late != nil {
+			return nil, whyStale(ctx, 0, late)
 		}
 	}
 	return n, err
@@ -168,30 +175,37 @@ func (s *space) batch(ctx context.Context, stmts []Stmt) ([]int64, error) {
 // notFenced misses its row where there is a fence, and otherwise keeps the mover
 // from raising one until its batch is written: that takes a write on engines whose
 // transactions are READ COMMITTED.
-func notFenced(ctx context.Context) Stmt {
+func notFenced(ctx context.Context, over Time) Stmt {
 	return SQL(ctx, `INSERT INTO counters (tenant_id, id, value) VALUES (@tenant, '`+fenceCounter+`', 0)
-		ON CONFLICT (tenant_id, id) DO UPDATE SET value = counters.value WHERE counters.value <= ?`, At(time.Now())).Once()
+		ON CONFLICT (tenant_id, id) DO UPDATE SET value = 0 WHERE counters.value <= ?`, over).Once()
 }
 
 // whyStale tells a batch that met the fence from one that missed a row of its own.
-func whyStale(ctx context.Context, err error) error {
+func whyStale(ctx context.Context, over Time, err error) error {
 	if !errors.Is(err, ErrStale) {
 		return err
 	}
 	var until Time
 	e := QueryRow(ctx, `SELECT value FROM counters WHERE tenant_id = @tenant AND id = '`+fenceCounter+`'`, nil, &until)
-	if e == nil && until > At(time.Now()) {
+	if e == nil && until > over {
 		return errFenced()
 	}
 	return err
 }
 
-// noteFence writes the mover's note into the tenant's database; 0 takes it back.
+// noteFence writes the mover's note into the tenant's database. A later one, of
+// another run, stays.
 func noteFence(ctx context.Context, to *rawSink, until Time) error {
-	_, err := to.db.Batch(ctx, []Stmt{{
-		SQL: to.rebind(`INSERT INTO counters (tenant_id, id, value) VALUES (?, ?, ?)
-			ON CONFLICT (tenant_id, id) DO UPDATE SET value = excluded.value`),
-		Args: []any{to.tenant, fenceCounter, int64(until)}, Rows: AnyRows,
-	}})
+	_, err := to.db.Batch(ctx, []Stmt{to.counter(
+		`INSERT INTO counters (value, tenant_id, id) VALUES (?, ?, ?)
+			ON CONFLICT (tenant_id, id) DO UPDATE SET value = excluded.value WHERE counters.value < excluded.value`,
+		until, fenceCounter)})
+	return err
+}
+
+// unnoteFence takes back the note of a fence that ended at until.
+func unnoteFence(ctx context.Context, to *rawSink, until Time) error {
+	_, err := to.db.Batch(ctx, []Stmt{to.counter(
+		`UPDATE counters SET value = 0 WHERE value = ? AND tenant_id = ? AND id = ?`, until, fenceCounter)})
 	return err
 }

@@ -256,9 +256,7 @@ func (m *move) finish(ctx context.Context, cause error) error {
 	m.j.note(m.j.op.CurrentStep, "failed", cause)
 	m.j.finish(OperationFailed, m.j.op.CurrentStep+": "+cause.Error())
 	err = ignoreStale(m.j.commit(inside))
-	if _, gone := Tenants.Get(inside, m.from.ID); errors.Is(gone, ErrNotFound) {
-		err = errors.Join(err, l.Pool.Drop(inside, m.to.at(m.from)))
-	}
+	err = errors.Join(err, m.cleanUp(inside))
 	var shown *Error
 	if errors.As(cause, &shown) {
 		return cause
@@ -269,4 +267,19 @@ func (m *move) finish(ctx context.Context, cause error) error {
 		Hint:    "see the operation for the reason; the same move again goes on from here",
 		More:    map[string]string{"operation_id": m.j.id()}, Cause: errors.Join(cause, err),
 	}
+}
+
+// cleanUp removes the target of a run that lost its right, where the registry does
+// not name it any more: the run may have made it after it was dropped. Names are
+// used once only, so it is nobody else's.
+func (m *move) cleanUp(inside context.Context) error {
+	t, err := Tenants.Get(inside, m.from.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+	case err != nil:
+		return err
+	case slices.ContainsFunc(append(t.Copies, Copy{Placement: t.Placement, Database: t.Database}), m.to.same):
+		return nil
+	}
+	return m.life.Pool.Drop(inside, m.to.at(m.from))
 }

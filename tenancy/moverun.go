@@ -51,8 +51,14 @@ func (m *move) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		source := newSink(s.entry.db, s.entry.engine.rebind, m.from.ID)
-		return m.carry(inside, source, newSink(db, target.rebind, m.from.ID))
+		source, sink := newSink(s.entry.db, s.entry.engine.rebind, m.from.ID), newSink(db, target.rebind, m.from.ID)
+		if err := sink.claim(inside); err != nil {
+			return err
+		}
+		if err := m.registry(inside, func(*Tenant) error { return nil }); err != nil {
+			return err
+		}
+		return m.carry(inside, source, sink)
 	})
 	if err = errors.Join(err, db.Close()); err != nil {
 		return err
@@ -87,7 +93,9 @@ func (m *move) carry(ctx context.Context, source, target *rawSink) error {
 			rows += sum.Rows
 		}
 		m.j.tell("verify", "succeeded", map[string]any{"rows": rows, "tables": len(sums), "milliseconds": time.Since(began).Milliseconds()})
-		err = m.switchOver(ctx)
+		if err = target.release(ctx); err == nil {
+			err = m.switchOver(ctx)
+		}
 	}
 	if err != nil {
 		return errors.Join(err, m.lower(ctx, source))
@@ -125,7 +133,7 @@ func (m *move) catchUp(ctx context.Context, match *matcher) (time.Duration, erro
 func (m *move) pulse(ctx context.Context) error {
 	l := m.life
 	t, ok := l.Directory.ByID(m.from.ID)
-	if !ok || t.DataKey != m.from.DataKey || movable(t) != nil || t.Placement != m.from.Placement || t.Database != m.from.Database {
+	if !ok || !m.fills(t) {
 		return errMoveEnded
 	}
 	return m.j.pulse(l.Directory)(ctx)
@@ -159,6 +167,14 @@ func (m *move) raise(ctx context.Context, source *rawSink) error {
 	return noteFence(ctx, source, until)
 }
 
+// fills reports whether the registry row says that the tenant is where it was, and
+// that the run's target is on its way to become the tenant's database.
+func (m *move) fills(t *Tenant) bool {
+	c, ok := t.incoming()
+	return ok && c.same(m.to) && movable(t) == nil &&
+		t.Placement == m.from.Placement && t.Database == m.from.Database && t.DataKey == m.from.DataKey
+}
+
 // registry changes the tenant's registry row, on condition that this run is still
 // the one and the tenant still where it was.
 func (m *move) registry(ctx context.Context, alter func(*Tenant) error) error {
@@ -169,8 +185,7 @@ func (m *move) registry(ctx context.Context, alter func(*Tenant) error) error {
 	defer leave()
 	before := m.j.revision()
 	_, err = Tenants.Update(inside, m.from.ID, func(t *Tenant) error {
-		c, ok := t.incoming()
-		if !ok || !c.same(m.to) || movable(t) != nil || t.Placement != m.from.Placement || t.Database != m.from.Database || t.DataKey != m.from.DataKey {
+		if !m.fills(t) {
 			return errMoveEnded
 		}
 		return alter(t)
@@ -201,7 +216,7 @@ func (m *move) lower(ctx context.Context, source *rawSink) error {
 	if errors.Is(err, errMoveEnded) {
 		err = nil
 	}
-	return errors.Join(err, noteFence(ctx, source, 0))
+	return errors.Join(err, unnoteFence(ctx, source, m.until))
 }
 
 // switchOver has the tenant live in its new database from now on.

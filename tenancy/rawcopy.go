@@ -20,11 +20,12 @@ type Progress struct {
 // rawSink is where a tenant's rows are written: a database that serves nobody.
 type rawSink struct {
 	rawSource
-	db Database
+	db  Database
+	run int64 // what was noted by claim; 0 where nobody else may be writing
 }
 
 func newSink(db Database, rebind func(string) string, tenant string) *rawSink {
-	return &rawSink{rawSource{db, rebind, tenant}, db}
+	return &rawSink{rawSource: rawSource{db, rebind, tenant}, db: db}
 }
 
 const (
@@ -45,7 +46,7 @@ func (s *rawSink) write(ctx context.Context, stmts []Stmt) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := s.db.Batch(ctx, stmts[:n]); err != nil {
+		if err := s.batch(ctx, stmts[:n]); err != nil {
 			return err
 		}
 		stmts = stmts[n:]

@@ -59,7 +59,7 @@ func (t rawTable) arranged() rawTable {
 	}
 	t.columns = strings.Join(names, ", ")
 	if t.Name == "counters" {
-		t.more = ` AND id <> '` + fenceCounter + `'`
+		t.more = ` AND id NOT IN ('` + fenceCounter + `', '` + fillingCounter + `')`
 	}
 	return t
 }

@@ -21,8 +21,9 @@ import (
 type database struct {
 	db     *sql.DB
 	texts  *texts
-	schema string // where the tables are: `"name".`
-	tenant string // whom row-level security is told of; "" where there is none
+	schema string  // where the tables are: `"name".`
+	tenant string  // whom row-level security is told of; "" where there is none
+	listed *listed // what a batch finds in the list; nil where a dropped database cannot be written
 	close  func() error
 
 	used atomic.Int64 // when it was last used, in nanoseconds since 1970
@@ -145,10 +146,26 @@ type transaction struct {
 	texts  []string
 	args   [][]any
 	tenant string
+	listed *listed
+}
+
+// listed is the row of the list that says that a tenant has rows in shared tables.
+// The tables stay when a tenant is dropped; whoever still has it open finds the row
+// gone. Who drops the tenant removes it first, and so waits for batches that found it.
+type listed struct {
+	query string
+	args  []any
+}
+
+func (p *Provider) listed(tenant, name string) *listed {
+	return &listed{
+		`SELECT 1 FROM ` + p.list.table + ` WHERE isolation = $1 AND name = $2 AND tenant = $3 FOR SHARE`,
+		[]any{string(Row), name, tenant},
+	}
 }
 
 func (d *database) transaction(stmts []tenancy.Stmt) (*transaction, error) {
-	t := &transaction{stmts: stmts, tenant: d.tenant}
+	t := &transaction{stmts: stmts, tenant: d.tenant, listed: d.listed}
 	for _, st := range stmts {
 		args := make([]any, len(st.Args))
 		for i, a := range st.Args {
@@ -175,6 +192,9 @@ func (t *transaction) run(ctx context.Context, c *pgx.Conn) (affected []int64, e
 		b.Queue(setTenant, t.tenant)
 	}
 	before := b.Len()
+	if t.listed != nil {
+		b.Queue(t.listed.query, t.listed.args...)
+	}
 	for i, text := range t.texts {
 		b.Queue(text, t.args[i]...)
 	}
@@ -202,6 +222,14 @@ func (t *transaction) results(results pgx.BatchResults, before int) ([]int64, er
 	for range before {
 		if _, err := results.Exec(); err != nil {
 			return nil, err
+		}
+	}
+	if t.listed != nil {
+		switch tag, err := results.Exec(); {
+		case err != nil:
+			return nil, err
+		case tag.RowsAffected() != 1:
+			return nil, errMissing
 		}
 	}
 	affected := make([]int64, len(t.stmts))

@@ -75,8 +75,11 @@ func translate(err error) error {
 	if code := stateOf(err); code != "" {
 		return translateState(code, err)
 	}
-	if errors.Is(err, errLeaseLost) {
+	switch {
+	case errors.Is(err, errLeaseLost):
 		return tenancy.Unavailable(err, "another node went on with it: try again")
+	case errors.Is(err, errMissing):
+		return tenancy.Unavailable(err, hintMissing)
 	}
 	var network net.Error
 	var connect *pgconn.ConnectError

@@ -144,7 +144,7 @@ func (p *Provider) open(ctx context.Context, loc tenancy.Location) (*database, e
 	d := &database{db: p.main, texts: &p.texts}
 	switch p.isolation() {
 	case Row:
-		d.schema, d.tenant = p.schema(), loc.Tenant
+		d.schema, d.tenant, d.listed = p.schema(), loc.Tenant, p.listed(loc.Tenant, it.name)
 		return d, nil
 	case Schema:
 		d.schema = sqltext.Ident(it.place) + "."

@@ -70,8 +70,8 @@ func (p *Provider) makeShared(ctx context.Context) error {
 }
 
 // createRows enters the tenant in the list. In the same transaction it removes
-// rows of an earlier tenant of the same id, which another node may have written
-// while that one was being dropped.
+// rows of the same id that stand there without being listed: an operator may have
+// put them back.
 func (p *Provider) createRows(ctx context.Context, loc tenancy.Location, name string) error {
 	d := &database{db: p.main, texts: &p.texts, schema: p.schema(), tenant: loc.Tenant}
 	add := tenancy.Stmt{Rows: 1, SQL: `INSERT INTO ` + p.list.table + ` (isolation, name, tenant, place, state)
@@ -98,13 +98,14 @@ func (p *Provider) removeRows(tenant string) []tenancy.Stmt {
 	return list
 }
 
-// dropRows removes the tenant from the list and all its rows, in one transaction.
+// dropRows removes the tenant from the list and all its rows, in one transaction:
+// the list first, see [listed].
 func (p *Provider) dropRows(ctx context.Context, it item) error {
 	d := &database{db: p.main, texts: &p.texts, schema: p.schema(), tenant: it.tenant}
 	gone := tenancy.Stmt{
 		Rows: tenancy.AnyRows, SQL: `DELETE FROM ` + p.list.table + ` WHERE isolation = $1 AND name = $2 AND tenant = $3`,
 		Args: []any{string(it.isolation), it.name, it.tenant},
 	}
-	_, err := d.Batch(ctx, append(p.removeRows(it.tenant), gone))
+	_, err := d.Batch(ctx, append([]tenancy.Stmt{gone}, p.removeRows(it.tenant)...))
 	return err
 }

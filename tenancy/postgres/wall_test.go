@@ -2,7 +2,9 @@ package postgres_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -67,8 +69,9 @@ func TestExemptRole(t *testing.T) {
 	must(t, p.Create(t.Context(), tenancy.Location{Tenant: "acme"}))
 }
 
-// TestRowsLeftBehind: rows that somebody wrote after a tenant was dropped are not
-// the next one's of the same id.
+// TestRowsLeftBehind: a tenant that was dropped takes no more rows from whoever has
+// it open still, and rows that are there all the same are not the next one's of the
+// same id.
 func TestRowsLeftBehind(t *testing.T) {
 	dsn := postgrestest.DSN(t)
 	h := newHouse(t, over(t, dsn, postgres.Row))
@@ -76,9 +79,62 @@ func TestRowsLeftBehind(t *testing.T) {
 	late := h.enter(t, acme) // another node, which has not heard of the end
 	other := over(t, dsn, postgres.Row)
 	must(t, other.Drop(t.Context(), acme.Location()))
-	must(t, tenancy.Clients.Create(late, client("c", "left behind")))
+	if err := tenancy.Clients.Create(late, client("c", "late")); !errors.Is(err, tenancy.ErrUnavailable) {
+		t.Errorf("writing into what was dropped: %v", err)
+	}
+	s := connect(t, dsn)
+	s.exec(`SELECT set_config('gatehouse.tenant', 'acme', false)`)
+	if n := s.count(`SELECT COUNT(*) FROM gatehouse.clients`); n != 0 {
+		t.Errorf("%d rows were left behind", n)
+	}
+	s.exec(`INSERT INTO gatehouse.clients (tenant_id, id) VALUES ('acme', 'put back')`)
 	must(t, other.Create(t.Context(), acme.Location()))
 	if n, err := tenancy.Clients.Count(late, tenancy.Filter{}); n != 0 || err != nil {
 		t.Errorf("the new tenant has %d clients, %v", n, err)
+	}
+}
+
+// TestDropAmongWrites: while writers write, the tenant is dropped. Nothing that
+// was said to be written before stays, and nothing comes after.
+func TestDropAmongWrites(t *testing.T) {
+	dsn := postgrestest.DSN(t)
+	h := newHouse(t, over(t, dsn, postgres.Row))
+	other := over(t, dsn, postgres.Row)
+	s := connect(t, dsn)
+	for round := range 5 {
+		acme, widgets := h.tenant(t, fmt.Sprint("acme", round)), h.tenant(t, fmt.Sprint("widgets", round))
+		must(t, tenancy.Clients.Create(h.enter(t, widgets), client("c0-0", "")))
+		var writers sync.WaitGroup
+		written := make(chan struct{}, 1)
+		for w := range 4 {
+			inside := h.enter(t, acme)
+			writers.Go(func() {
+				for i := 0; ; i++ {
+					err := tenancy.Clients.Create(inside, client(fmt.Sprintf("c%d-%d", w, i), ""))
+					if errors.Is(err, tenancy.ErrUnavailable) {
+						return
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					select {
+					case written <- struct{}{}:
+					default:
+					}
+				}
+			})
+		}
+		<-written
+		must(t, other.Drop(t.Context(), acme.Location()))
+		writers.Wait()
+		s.exec(`SELECT set_config('gatehouse.tenant', $1, false)`, acme.ID)
+		if n := s.count(`SELECT COUNT(*) FROM gatehouse.clients WHERE tenant_id = $1`, acme.ID); n != 0 {
+			t.Errorf("round %d: %d rows were left behind", round, n)
+		}
+		s.exec(`SELECT set_config('gatehouse.tenant', $1, false)`, widgets.ID)
+		if n := s.count(`SELECT COUNT(*) FROM gatehouse.clients WHERE tenant_id = $1`, widgets.ID); n != 1 {
+			t.Errorf("round %d: the neighbour has %d rows", round, n)
+		}
 	}
 }
