@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ type Provider struct {
 
 	known migrations.List // nil means all there are
 	own   template        // of known
+	tidy  sync.Once
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -105,14 +107,18 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 // place writes content and the tenant's name into a temporary file, makes both
 // durable, and gives it its name unless another process was faster.
 func (p *Provider) place(ctx context.Context, path, tenant string, content []byte) error {
-	f, err := os.CreateTemp(p.Dir, ".new-*.db")
+	p.tidy.Do(func() { _ = tenancy.RemoveParts(p.Dir) }) // what is left is in nobody's way
+	f, err := tenancy.CreatePart(p.Dir)
 	if err != nil {
 		return unavailable(path, err)
 	}
 	temporary := f.Name()
-	defer removeFiles(temporary)
+	defer func() { _, _ = f.Close(), removeFiles(temporary) }()
 	_, err = f.Write(content)
-	if err := errors.Join(err, f.Close()); err != nil {
+	if runtime.GOOS != "linux" { // elsewhere the part's lock would keep SQLite out
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
 		return unavailable(path, err)
 	}
 	// Nothing is durable before syncPath, so nothing is waited for until then.
