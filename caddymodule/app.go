@@ -81,6 +81,10 @@ type App struct {
 	// What tenants' own logs keep.
 	Logs *Logs `json:"logs,omitempty"`
 
+	// Where backups go that are asked for as operations. Default: nowhere; such
+	// operations are refused.
+	Backups *Backups `json:"backups,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 
