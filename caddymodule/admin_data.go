@@ -155,7 +155,25 @@ func restore(ctx context.Context, s *services, q *question) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewed(s.lifecycle.Restore(ctx, w.File, tenancy.RestoreOptions{Placement: w.Placement, Force: w.Force, Progress: q.rows}))
+	t, err := s.lifecycle.Restore(ctx, w.File, tenancy.RestoreOptions{Placement: w.Placement, Force: w.Force, Progress: q.rows})
+	if err != nil {
+		return nil, err
+	}
+	s.prove(ctx, t.ID)
+	return viewed(t, nil)
+}
+
+// prove looks for the proofs of a restored tenant's domains: where they still stand,
+// the domains are ready at once. The others say themselves what is missing.
+func (s *services) prove(ctx context.Context, tenant string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	list, err := s.domains.List(ctx, tenant)
+	for i := 0; err == nil && i < len(list); i++ {
+		if list[i].Status == tenancy.DomainPending {
+			_, _ = s.domains.Verify(ctx, tenant, list[i].ID)
+		}
+	}
 }
 
 func importTenant(ctx context.Context, s *services, q *question) (any, error) {

@@ -72,7 +72,9 @@ each tenant and removes them with the tenant.`,
 			name: "restore", args: "FILE", least: 1, most: 1, short: "Brings a tenant back from a backup",
 			long: `The whole file is checked before anything is touched. A tenant that serves is
 replaced with --force only, in one step at the end, and what it had is kept for a
-day. Only the installation that made a backup can restore it; see import.`,
+day. With a tenant that was gone come its organization, those members who are still
+users of the control plane with what they may do, and its domains once proven again.
+Only the installation that made a backup can restore it; see import.`,
 			examples: []string{"restore /var/backups/acme.backup", "restore /var/backups/acme.backup --force --placement dedicated"},
 			flags: func(c *cobra.Command) {
 				placementFlag(c)
