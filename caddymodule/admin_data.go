@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -128,25 +126,11 @@ func export(ctx context.Context, s *services, q *question) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken := tenancy.Errorf(http.StatusConflict, "file_exists", "There is a file %s already", w.File)
-	if _, err := os.Lstat(w.File); err == nil {
-		return nil, taken
-	}
-	f, err := os.CreateTemp(filepath.Dir(w.File), ".export-*") // for this user only
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
-	info, err := s.lifecycle.Export(ctx, q.id(), f, tenancy.ExportOptions{IncludeSecrets: w.Secrets, Recipient: w.Recipient, Progress: q.rows})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Link(f.Name(), w.File) // unlike rename, never replaces
-	}
-	if errors.Is(err, fs.ErrExist) {
-		err = taken
-	}
+	var info *tenancy.FileInfo
+	err = tenancy.WriteNew(w.File, func(f *os.File) error {
+		info, err = s.lifecycle.Export(ctx, q.id(), f, tenancy.ExportOptions{IncludeSecrets: w.Secrets, Recipient: w.Recipient, Progress: q.rows})
+		return err
+	})
 	return described(info, err)
 }
 

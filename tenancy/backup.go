@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -40,37 +39,19 @@ func (l *Lifecycle) Backup(ctx context.Context, id, path string, progress func(P
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil, Errorf(http.StatusConflict, "file_exists", "There is a file %s already", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".backup-*") // for this user only
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
 	info := &FileInfo{Tenant: id, Taken: head.At.Time()}
-	err = l.Pool.Do(ctx, t, func(inside context.Context) error { return l.fillBackup(inside, t, head, f, info, progress) })
-	if err != nil {
-		return nil, fmt.Errorf("backing tenant %s up: %w", id, err)
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	if size, err := f.Seek(0, io.SeekEnd); err == nil {
-		info.Bytes = size
-	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike rename, never replaces
-		return nil, err
-	}
-	return info, syncDirectory(filepath.Dir(path))
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
+	err = WriteNew(path, func(f *os.File) error {
+		err := l.Pool.Do(ctx, t, func(inside context.Context) error { return l.fillBackup(inside, t, head, f, info, progress) })
+		if err != nil {
+			return fmt.Errorf("backing tenant %s up: %w", id, err)
+		}
+		info.Bytes, err = f.Seek(0, io.SeekEnd)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return info, nil
 }
 
 // backupHead reads the tenant's registry row as it is stored, without what says

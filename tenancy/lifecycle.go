@@ -287,7 +287,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 }
 
 // Resume takes up the creations, deletions and moves that an end of the process cut
-// off. It returns the errors of those that failed again, joined.
+// off, and removes half of what was restored or imported. It returns the errors of those that failed again, joined.
 func (l *Lifecycle) Resume(ctx context.Context) error {
 	var (
 		wg   sync.WaitGroup
@@ -314,5 +314,5 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx))...)
+	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx), l.endCutOff(ctx))...)
 }

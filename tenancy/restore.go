@@ -56,6 +56,7 @@ func (l *Lifecycle) Restore(ctx context.Context, path string, o RestoreOptions) 
 	if err != nil {
 		return nil, err
 	}
+	defer l.beat(ctx, j)()
 	there := home.at(back)
 	if now, ok := l.Directory.ByID(back.ID); ok {
 		there.OrganizationID = now.OrganizationID
@@ -171,6 +172,11 @@ func (l *Lifecycle) beginRestore(ctx context.Context, back *Tenant, o RestoreOpt
 		err = Errorf(http.StatusForbidden, "system_resource", "The control plane cannot be restored over")
 	case now.State == StateFailed:
 		err = l.restoreOverFailed(inside, now, back, home, j)
+	case now.State == StateDeleting:
+		err = &Error{
+			Status: http.StatusConflict, Code: "tenant_conflict", Message: fmt.Sprintf("Tenant '%s' is being deleted", back.ID),
+			Hint: "restore it once it is gone",
+		}
 	case now.State != StateActive && now.State != StateSuspended, !o.Force:
 		err = &Error{
 			Status: http.StatusConflict, Code: "tenant_conflict", Message: fmt.Sprintf("Tenant '%s' exists and is %s", back.ID, now.State),

@@ -36,6 +36,7 @@ type Provider struct {
 
 	known migrations.List // nil means all there are
 	own   template        // of known
+	tidy  sync.Once
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -105,16 +106,16 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 // place writes content into a temporary file, makes it durable, and gives it its
 // name unless another process was faster.
 func (p *Provider) place(path string, content []byte) error {
-	f, err := os.CreateTemp(p.Dir, ".new-*.db")
+	p.tidy.Do(func() { _ = tenancy.RemoveParts(p.Dir) }) // what is left is in nobody's way
+	f, err := tenancy.CreatePart(p.Dir)
 	if err != nil {
 		return unavailable(path, err)
 	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	if err == nil {
+	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
+	if _, err = f.Write(content); err == nil {
 		err = f.Sync()
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
+	if err != nil {
 		return unavailable(path, err)
 	}
 	if err := os.Link(f.Name(), path); err != nil { // unlike rename, never replaces
