@@ -49,6 +49,7 @@ const (
 // OperationParams are the parameters of all kinds.
 type OperationParams struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // a new tenant's own
+	Wish     string                     `json:"wish,omitempty"`     // tells a repeated wish for a tenant from another
 	Repair   *RepairProgress            `json:"repair,omitempty"`
 	Move     *MoveParams                `json:"move,omitempty"`
 }
@@ -122,7 +123,7 @@ func (j *journal) stmts(inside context.Context) []Stmt {
 	}
 	var list []Stmt
 	if j.op.Revision == 0 {
-		list = append(list, Operations.Insert(inside, j.op))
+		list = append(append(list, spendKey(inside, j.op.ID)...), Operations.Insert(inside, j.op))
 	} else {
 		list = append(list, Operations.Replace(inside, j.op))
 	}
@@ -336,7 +337,7 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 	case err != nil:
 		return nil, err
 	case op.Kind == OperationProvision:
-		t, j, err := l.takeUp(inside, t.ID, func(*Tenant) error { return nil })
+		t, j, err := l.takeUp(inside, t.ID, mayRetry)
 		if err != nil {
 			return nil, err
 		}

@@ -121,11 +121,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 	}
 	var j *journal
 	if err == nil && op.Status == OperationRunning {
-		lost := provisionTime + pulseLost
-		if op.Kind == OperationImport {
-			lost = pulseLost // it shows every second that it goes on
-		}
-		if At(time.Now()) < op.UpdatedAt.Add(lost) {
+		if op.busy(time.Now()) {
 			return stateConflict(t, StateDeleting)
 		}
 		j = &journal{op: op, written: time.Now()}

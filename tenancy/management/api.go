@@ -214,7 +214,7 @@ func (a *API) serve(c *Call) {
 		return
 	}
 	defer leave()
-	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
+	body, err := c.perform(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

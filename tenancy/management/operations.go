@@ -16,7 +16,7 @@ import (
 // on the control plane only.
 var operationRoutes = []route{
 	get("/tenants/{id}/operations", listOperations, "read:tenant_operations").on(admitOne("")),
-	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")),
+	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")).once(),
 	get("/operations/{id}", readOperation, "read:tenant_operations").on(admitOperation),
 	onControlPlane(get("/migrations", readMigrations, "read:sync")),
 	write(http.MethodPost, "/operations/{id}/retry", http.StatusAccepted, Handle(retryOperation), "create:tenant_operations").on(admitOperation),
