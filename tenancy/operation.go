@@ -44,6 +44,7 @@ const (
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
 	OperationFailed    OperationStatus = "failed"
+	OperationCancelled OperationStatus = "cancelled"
 )
 
 // OperationParams are the parameters of all kinds.
@@ -52,6 +53,7 @@ type OperationParams struct {
 	Wish     string                     `json:"wish,omitempty"`     // tells a repeated wish for a tenant from another
 	Repair   *RepairProgress            `json:"repair,omitempty"`
 	Move     *MoveParams                `json:"move,omitempty"`
+	Cancel   *Cancellation              `json:"cancel,omitempty"` // of the attempt under way; nil for none
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -167,17 +169,20 @@ func (j *journal) commit(inside context.Context, stmts ...Stmt) error {
 }
 
 // lasting writes the journal of a run that takes long. Where it cannot be
-// written now, it is at the end.
-func (j *journal) lasting(ctx context.Context, d *Directory) {
+// written now, it is at the end. Its error is [errCancelled].
+func (j *journal) lasting(ctx context.Context, d *Directory) error {
 	if j == nil || time.Since(j.written) < journalEvery {
-		return
+		return nil
 	}
 	inside, leave, err := d.EnterControlPlane(ctx)
 	if err != nil {
-		return
+		return nil
 	}
 	defer leave()
-	_ = j.commit(inside)
+	if err := j.commit(inside); errors.Is(err, ErrStale) && errors.Is(j.asked(inside), errCancelled) {
+		return errCancelled
+	}
+	return nil
 }
 
 // finish sets how the operation ended.
@@ -197,8 +202,13 @@ func pick(inside context.Context, kind OperationKind, id string) (*journal, erro
 		return nil, err
 	}
 	op := &list[0]
-	op.Status, op.Error, op.FinishedAt, op.Attempt = OperationRunning, "", 0, op.Attempt+1
+	op.again()
 	return &journal{op: op, written: time.Now()}, nil
+}
+
+// again begins another attempt.
+func (o *Operation) again() {
+	o.Status, o.Error, o.FinishedAt, o.Attempt, o.Params.Cancel = OperationRunning, "", 0, o.Attempt+1, nil
 }
 
 // resume takes up a creation that was cut off.
@@ -210,6 +220,9 @@ func (l *Lifecycle) resume(ctx context.Context, t *Tenant) error {
 	defer leave()
 	if t.ProvisioningStep != "" {
 		return l.endedImport(inside, t)
+	}
+	if op, err := LastOperation(inside, t.ID); err == nil && op.Kind == OperationProvision && op.cancelled() {
+		return l.endCancelled(inside, &journal{op: op, written: time.Now()})
 	}
 	j, err := pick(inside, OperationProvision, t.ID)
 	if err != nil {

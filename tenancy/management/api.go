@@ -84,6 +84,7 @@ type Lifecycle interface {
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	Cancel(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
