@@ -178,6 +178,9 @@ func (l *Lifecycle) halfImported(ctx context.Context, there *Tenant) error {
 func (l *Lifecycle) endedImport(inside context.Context, t *Tenant) error {
 	for {
 		op, err := LastOperation(inside, t.ID)
+		if err == nil && op.cancelled() && !op.alive(time.Now()) {
+			return l.endCancelled(inside, &journal{op: op, written: time.Now()})
+		}
 		if err != nil || !op.alive(time.Now()) {
 			return errors.Join(ignoreMissing(err), l.halfImported(inside, t))
 		}

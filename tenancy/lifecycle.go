@@ -86,20 +86,22 @@ type NewTenant struct {
 
 // Create makes a tenant and returns it active. Every step can be repeated:
 // where one fails the tenant is left failed, with the reason, and the same wish
-// again goes on from there.
+// again goes on from there. Where somebody is at the same wish at this moment, the
+// tenant is returned as it is, provisioning (contract C8.8).
 //
 // Errors: an [Error] 400 for a wish that cannot be granted, 409 for an id that
 // is taken, and 503 provisioning_failed when a step failed.
 func (l *Lifecycle) Create(ctx context.Context, wish NewTenant) (*Tenant, error) {
+	mark := wish.mark()
 	if err := l.ask(ctx, &Proposal{Action: "create", New: &wish}); err != nil {
 		return nil, err
 	}
 	if err := l.validate(&wish); err != nil {
 		return nil, err
 	}
-	t, j, err := l.reserve(ctx, wish)
-	if err != nil {
-		return nil, err
+	t, j, err := l.reserve(ctx, wish, mark)
+	if err != nil || j == nil {
+		return t, err
 	}
 	return l.provision(ctx, t, j)
 }
@@ -128,7 +130,7 @@ func (l *Lifecycle) validate(wish *NewTenant) error {
 
 // reserve writes the registry row and the operation: from then on the id is
 // taken, and the work is found again after an end of the process.
-func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *journal, error) {
+func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant, mark string) (*Tenant, *journal, error) {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -153,61 +155,17 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *jour
 	// members in (contract C8.3).
 	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)
 		OR EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ?)`, wish.ID, wish.ID)
-	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings})
+	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings, Wish: mark})
 	j.note("reserve", "succeeded", nil)
 	n := l.notice(ctx, t, "provisioning", j, nil)
 	err = j.commit(inside, append(Deliver(inside, l.Webhooks, n), free, Tenants.Insert(inside, t))...)
 	if errors.Is(err, ErrConflict) {
-		return l.again(inside, wish)
+		return l.again(inside, wish, mark)
 	}
 	if err == nil {
 		l.announce(n)
 	}
 	return t, j, err
-}
-
-// again answers a wish whose id is taken: a failed creation by the same caller
-// is taken up again (contract C8.8).
-func (l *Lifecycle) again(inside context.Context, wish NewTenant) (*Tenant, *journal, error) {
-	taken := Errorf(http.StatusConflict, "tenant_conflict", "Tenant with ID '%s' already exists", wish.ID)
-	t, j, err := l.takeUp(inside, wish.ID, func(t *Tenant) error {
-		if t.State != StateFailed || t.CreatedBy != wish.CreatedBy || t.FriendlyName != wish.FriendlyName {
-			return taken
-		}
-		return nil
-	})
-	if errors.Is(err, ErrNotFound) { // it vanished meanwhile
-		return nil, nil, taken
-	}
-	return t, j, err
-}
-
-// takeUp begins another attempt at a creation that failed.
-func (l *Lifecycle) takeUp(inside context.Context, id string, may func(*Tenant) error) (*Tenant, *journal, error) {
-	j, err := pick(inside, OperationProvision, id)
-	if err != nil {
-		return nil, nil, err
-	}
-	before := j.revision()
-	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
-		if err := may(t); err != nil {
-			return err
-		}
-		if t.State != StateFailed {
-			return stateConflict(t, StateProvisioning)
-		}
-		if t.ProvisioningStep != "" {
-			return errHalf(t.ProvisioningStep)
-		}
-		t.State, t.ProvisioningError = StateProvisioning, ""
-		return nil
-	}, j.stmts(inside)...)
-	if err != nil {
-		j.undo(before)
-		return nil, nil, err
-	}
-	j.kept()
-	return t, j, nil
 }
 
 // Update changes a tenant's registry row; a new friendly name becomes the linked

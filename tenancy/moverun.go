@@ -193,7 +193,7 @@ func (m *move) registry(ctx context.Context, alter func(*Tenant) error) error {
 	if err != nil {
 		m.j.undo(before)
 		if errors.Is(err, ErrStale) {
-			return errMoveEnded
+			return m.j.stale(inside)
 		}
 		return err
 	}

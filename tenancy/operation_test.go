@@ -74,6 +74,9 @@ func TestOperations(t *testing.T) {
 	if got := w.history(t, failed); !strings.HasPrefix(got, first+", 2 database started") || !strings.HasSuffix(got, "2 verify succeeded, 2 activate succeeded") {
 		t.Errorf("history: %s", got)
 	}
+	if err := w.Directory.Refresh(t.Context()); err != nil { // the record is there a moment before
+		t.Fatal(err)
+	}
 	acme, _ := w.Directory.ByID("acme")
 	if acme == nil || acme.State != tenancy.StateActive {
 		t.Fatalf("SC-101: %+v", acme)

@@ -25,6 +25,7 @@ var protected = map[string]map[string]protection{
 	"signing_keys": {"private": sealedColumn},
 	"passwords":    {"hash": hashedColumn},
 	"files":        {"value": sealedColumn},
+	"request_keys": {"body": sealedColumn},
 }
 
 // pointless are tables whose rows mean nothing without their protected columns.
@@ -34,7 +35,7 @@ var pointless = []string{"passwords", "signing_keys"}
 // work elsewhere, because it is made with the data key, and what the control
 // plane keeps of tenants and their domains, and tenants of the control plane.
 var homebound = []string{
-	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
+	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries", "request_keys",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
 	"custom_domains", "files", "file_locks",
 }

@@ -68,11 +68,16 @@ func (l *Lifecycle) provision(ctx context.Context, t *Tenant, j *journal) (*Tena
 			return nil, l.failed(ctx, t, step.name, err, j)
 		}
 		j.note(step.name, "succeeded", nil)
-		j.lasting(ctx, l.Directory)
+		if err := j.lasting(ctx, l.Directory); err != nil {
+			return nil, l.cancelProvision(ctx, j)
+		}
 	}
 	j.note("activate", "succeeded", nil)
 	j.finish(OperationSucceeded, "")
 	active, err := l.setState(ctx, t.ID, StateActive, "", j)
+	if errors.Is(err, errCancelled) {
+		return nil, l.cancelProvision(ctx, j)
+	}
 	if err != nil {
 		return nil, l.failed(ctx, t, "activate", err, j)
 	}
@@ -87,6 +92,9 @@ func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause er
 	j.note(step, "failed", cause)
 	j.finish(OperationFailed, reason)
 	_, err := l.setState(ctx, t.ID, StateFailed, reason, j)
+	if errors.Is(err, errCancelled) {
+		return l.cancelProvision(ctx, j)
+	}
 	if err == nil {
 		l.record(ctx, t, "failed")
 	}
@@ -121,11 +129,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 	}
 	var j *journal
 	if err == nil && op.Status == OperationRunning {
-		lost := provisionTime + pulseLost
-		if op.Kind == OperationImport {
-			lost = pulseLost // it shows every second that it goes on
-		}
-		if At(time.Now()) < op.UpdatedAt.Add(lost) {
+		if op.busy(time.Now()) {
 			return stateConflict(t, StateDeleting)
 		}
 		j = &journal{op: op, written: time.Now()}
@@ -177,8 +181,14 @@ func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason 
 	before := j.revision()
 	t, err := Tenants.Update(inside, id, alter, append(told, j.stmts(inside)...)...)
 	if errors.Is(err, ErrStale) && j != nil {
-		// Another process was at the same operation, and its record stands.
 		j.undo(before)
+		if err := j.asked(inside); err != nil {
+			return nil, err
+		}
+		if j.op.Status == OperationCancelled {
+			return nil, err
+		}
+		// Another process was at the same operation, and its record stands.
 		t, err = Tenants.Update(inside, id, alter, told...)
 	}
 	if err != nil {

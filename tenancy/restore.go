@@ -333,7 +333,7 @@ func (j *journal) pulse(d *Directory) func(context.Context) error {
 		}
 		defer leave()
 		if err := j.commit(inside); errors.Is(err, ErrStale) {
-			return errMoveEnded
+			return j.stale(inside)
 		}
 		return nil
 	}
@@ -356,6 +356,9 @@ func (l *Lifecycle) brokenOff(ctx context.Context, there *Tenant, j *journal, ca
 		return errors.Join(cause, err)
 	}
 	defer leave()
+	if errors.Is(cause, errCancelled) {
+		return errors.Join(cause, l.endCancelled(inside, j))
+	}
 	step := j.op.CurrentStep
 	j.note(step, "failed", cause)
 	j.finish(OperationFailed, step+": "+cause.Error())
@@ -381,6 +384,7 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 	defer leave()
 	j.note(j.op.CurrentStep, "succeeded", nil)
 	j.finish(OperationSucceeded, "")
+	before := j.revision()
 	t, err := Tenants.Update(inside, there.ID, func(t *Tenant) error {
 		if t.State == StateDeleting {
 			return errMoveEnded
@@ -396,6 +400,13 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		t.SuspendedAt, t.SuspendedReason = there.SuspendedAt, there.SuspendedReason
 		return nil
 	}, j.stmts(inside)...)
+	if errors.Is(err, ErrStale) {
+		j.undo(before)
+		if errors.Is(j.asked(inside), errCancelled) {
+			j.withdraw(j.op.CurrentStep)
+			return nil, l.brokenOff(ctx, there, j, errCancelled)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

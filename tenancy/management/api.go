@@ -84,6 +84,7 @@ type Lifecycle interface {
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	Cancel(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
@@ -214,7 +215,7 @@ func (a *API) serve(c *Call) {
 		return
 	}
 	defer leave()
-	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
+	body, err := c.perform(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

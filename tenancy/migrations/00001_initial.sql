@@ -713,6 +713,23 @@ CREATE TABLE operation_events (
 
 CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);
 
+-- Idempotency-Keys of requests, with what became of these.
+
+CREATE TABLE request_keys (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	request TEXT NOT NULL DEFAULT '',
+	operation_id TEXT NOT NULL DEFAULT '',
+	status BIGINT NOT NULL DEFAULT 0,
+	header TEXT NOT NULL DEFAULT 'null',
+	body TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
 -- The control plane's record of custom domains, of all tenants: one table, so that
 -- a name has one owner. held is the domain while it is ready, else the row's id.
 
