@@ -381,6 +381,36 @@ CREATE TABLE connections (
 
 CREATE UNIQUE INDEX connections_name ON connections (tenant_id, name);
 
+-- What a tenant falls back on, copied from the control plane by the sync loop: one
+-- row per connection, and one for the e-mail provider.
+
+CREATE TABLE fallbacks (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	covers TEXT NOT NULL DEFAULT '',
+	born BIGINT NOT NULL DEFAULT 0,
+	options TEXT NOT NULL DEFAULT 'null',
+	secrets TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE email_providers (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	enabled BOOLEAN NOT NULL DEFAULT FALSE,
+	default_from_address TEXT NOT NULL DEFAULT '',
+	credentials TEXT NOT NULL DEFAULT '',
+	settings TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
