@@ -234,13 +234,20 @@ type Stats struct {
 	Visits    int64 // made and gone well, since New
 	Failures  int64 // made and gone wrong, since New
 	Trouble   error // why the control plane could not be read; nil when it could
+
+	// Since New: tenants compared by Drift and Plan and differences found in them,
+	// tenants that a repair wrote something in, and those it could not repair.
+	Compared, Differing, Repaired, RepairFailures int64
 }
 
 // Stats returns the counts of now, from memory.
 func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Visits: l.visits, Failures: l.failures, Trouble: l.trouble}
+	s := Stats{
+		Visits: l.visits, Failures: l.failures, Trouble: l.trouble, Compared: l.compared.Load(), Differing: l.differing.Load(),
+		Repaired: l.repairedOnes.Load(), RepairFailures: l.repairsFailed.Load(),
+	}
 	if l.picture == nil {
 		return s
 	}
