@@ -34,7 +34,7 @@ var pointless = []string{"passwords", "signing_keys"}
 // work elsewhere, because it is made with the data key, and what the control
 // plane keeps of tenants and their domains, and tenants of the control plane.
 var homebound = []string{
-	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
+	"sessions", "logouts", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
 	"custom_domains", "files", "file_locks",
 }

@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -69,7 +70,7 @@ func expectedFailures(t testing.TB) map[string]string {
 // TestExpectedFailures: every line is about a module that there is.
 func TestExpectedFailures(t *testing.T) {
 	known := map[string]bool{}
-	for _, p := range [][]module{logoutPlan} {
+	for _, p := range [][]module{logoutPlan, backchannelPlan} {
 		for _, m := range p {
 			if known[m.id] {
 				t.Errorf("module %s is there twice", m.id)
@@ -181,13 +182,17 @@ func (o *provider) person(t testing.TB, email string) string {
 }
 
 // register makes a static client whose redirect URIs are all its own.
-func (o *provider) register(t *testing.T, name, method string) relyingParty {
+func (o *provider) register(t testing.TB, name, method string, more ...map[string]any) relyingParty {
 	at := "https://" + name + ".rp.example.com"
-	c := o.api.create(t, "/clients", map[string]any{
+	body := map[string]any{
 		"name": "Party " + name, "app_type": "regular_web", "token_endpoint_auth_method": method,
 		"callbacks": []string{at + "/cb", at + "/cb?registered=1"}, "allowed_logout_urls": []string{at + "/bye"},
 		"grant_types": []string{"authorization_code", "refresh_token"},
-	})
+	}
+	for _, m := range more {
+		maps.Copy(body, m)
+	}
+	c := o.api.create(t, "/clients", body)
 	o.api.enableConnection(t, c["client_id"].(string))
 	return relyingParty{
 		id: c["client_id"].(string), secret: c["client_secret"].(string), post: method == "client_secret_post",
