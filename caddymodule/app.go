@@ -91,6 +91,11 @@ type App struct {
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`
 
+	// Networks that are not public and that addresses may lead to all the same
+	// which tenants choose, such as 10.1.0.0/16: those that clients are told of
+	// logouts at. Default: none.
+	PrivateNetworks []string `json:"private_networks,omitempty"`
+
 	// The port in issuers and links. Default: the one a request names; in links
 	// that belong to no request, Caddy's HTTPS port. Set it where Caddy's port is
 	// mapped to another one outside.

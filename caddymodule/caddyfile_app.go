@@ -86,6 +86,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		hook               <module> ...
 //		management_aliases <audiences...>
+//		private_networks   <networks...>
 //		port               <port>
 //	}
 //
@@ -121,6 +122,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"management_aliases": list(&a.ManagementAliases),
+		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")
 }

@@ -281,6 +281,9 @@ func (a *App) completeParts() (errs []error) {
 			errs = append(errs, err)
 		}
 	}
+	if _, err := a.networks(); err != nil {
+		errs = append(errs, err)
+	}
 	if a.Access == nil {
 		a.Access = new(Access)
 	}

@@ -98,6 +98,11 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
+	client, err := c.outbound(10 * time.Second)
+	if err != nil {
+		return nil, err
+	}
+	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
 		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
 	}
@@ -118,7 +123,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },

@@ -104,6 +104,7 @@ func (h *Housekeeper) chores() []chore {
 		{"invitations", "expires_at <= ?", gone},
 		{"deliveries", "expires_at <= ?", gone},
 		{"request_keys", "expires_at <= ?", At(now)}, // it has a day already
+		{"logouts", "expires_at <= ?", gone},
 	}
 	if h.LogRetention > 0 {
 		list = append(list, chore{"logs", "date <= ?", At(now.Add(-h.LogRetention))})

@@ -37,7 +37,8 @@ var pointless = []string{"passwords", "signing_keys", "email_providers"}
 // plane keeps of tenants and their domains, and tenants of the control plane: its
 // secrets above all, which are in no export (contract C7.18).
 var homebound = []string{
-	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries", "request_keys",
+	"sessions", "logouts", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
+	"request_keys",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
 	"custom_domains", "files", "file_locks", "fallbacks",
 }

@@ -101,6 +101,7 @@ CREATE TABLE clients (
 	organization_usage TEXT NOT NULL DEFAULT '',
 	organization_require_behavior TEXT NOT NULL DEFAULT '',
 	default_organization TEXT NOT NULL DEFAULT 'null',
+	oidc_logout TEXT NOT NULL DEFAULT 'null',
 	sso_disabled BOOLEAN NOT NULL DEFAULT FALSE,
 	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
 	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
@@ -433,6 +434,7 @@ CREATE TABLE sessions (
 	created_at BIGINT NOT NULL DEFAULT 0,
 	updated_at BIGINT NOT NULL DEFAULT 0,
 	token_hash TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
 	user_id TEXT NOT NULL DEFAULT '',
 	connection TEXT NOT NULL DEFAULT '',
 	authenticated_at BIGINT NOT NULL DEFAULT 0,
@@ -452,6 +454,26 @@ CREATE UNIQUE INDEX sessions_token_hash ON sessions (tenant_id, token_hash);
 CREATE INDEX sessions_by_user_id ON sessions (tenant_id, user_id);
 
 CREATE INDEX sessions_by_expires_at ON sessions (tenant_id, expires_at);
+
+CREATE TABLE logouts (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	session_id TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
+	reason TEXT NOT NULL DEFAULT '',
+	told TEXT NOT NULL DEFAULT 'null',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX logouts_by_due_at ON logouts (tenant_id, due_at);
 
 CREATE TABLE login_sessions (
 	tenant_id TEXT NOT NULL,
