@@ -81,6 +81,9 @@ type App struct {
 	// What tenants' own logs keep.
 	Logs *Logs `json:"logs,omitempty"`
 
+	// How many requests are let in. Default: so many that only a flood meets a limit.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 

@@ -75,6 +75,12 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep           <duration>
 //			machine_tokens [on|off]
 //		}
+//		rate_limit {
+//			tenant     <requests> <duration> | off
+//			client     <requests> <duration> | off
+//			address    <requests> <duration> | off
+//			management <requests> <duration> | off
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
@@ -89,7 +95,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// `sync off`, `inherit off`, `logs off` and `rate_limit off` turn the feature off. Only database,
 // hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -118,6 +124,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
+		"rate_limit":         nested(&a.RateLimit),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"management_aliases": list(&a.ManagementAliases),

@@ -281,6 +281,10 @@ func (a *App) completeParts() (errs []error) {
 			errs = append(errs, err)
 		}
 	}
+	if a.RateLimit == nil {
+		a.RateLimit = new(RateLimit)
+	}
+	errs = append(errs, a.RateLimit.check()...)
 	if a.Access == nil {
 		a.Access = new(Access)
 	}

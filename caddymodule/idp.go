@@ -114,6 +114,10 @@ func (h *Handler) serve(s *services, t *tenancy.Tenant, visit *tenancy.Visit, w 
 		refused.answer(w, r)
 		return nil
 	}
+	if refused := s.limits(w.Header(), r, t, visit); refused != nil {
+		refused.answer(w, r)
+		return nil
+	}
 	inside, leave, err := s.pool.Enter(tenancy.WithVisit(r.Context(), visit), t)
 	if err != nil {
 		if r.Context().Err() == nil { // else the client gave up waiting
