@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		labels {
 //			<label> <tenant>
 //		}
+//		resolve            <resolvers...> | {
+//			<resolver> ...
+//		}
 //		database           <name> <kind> ...
 //		open_databases     <number> {
 //			<database name> <number>
@@ -118,6 +121,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved":           listOrOff(&a.Reserved),
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
+		"resolve":            a.parseResolve,
 		"database":           a.parseDatabase,
 		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),

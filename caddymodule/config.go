@@ -236,7 +236,7 @@ var (
 )
 
 func (a *App) hostRules() tenancy.Hosts {
-	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}
+	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels, Resolvers: a.resolvers}
 	if a.ControlPlane != nil {
 		rules.ControlPlane, rules.ControlPlaneHosts = a.ControlPlane.ID, a.ControlPlane.Hosts
 	}

@@ -86,7 +86,7 @@ func (h *Handler) arrive(s *services, r *http.Request, id string) (*tenancy.Visi
 		describe(r, nil)
 		return nil, nil, &invalidHost
 	}
-	t, ok := s.directory.ByHost(visit.Host)
+	t, ok := s.named(r, visit)
 	if !ok || t.State == tenancy.StateDeleting {
 		describe(r, nil)
 		return nil, nil, &unknownHost
