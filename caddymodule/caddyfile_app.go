@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		labels {
 //			<label> <tenant>
 //		}
+//		resolve            <resolvers...> | {
+//			<resolver> ...
+//		}
 //		database           <name> <kind> ...
 //		open_databases     <number> {
 //			<database name> <number>
@@ -75,6 +78,12 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep           <duration>
 //			machine_tokens [on|off]
 //		}
+//		rate_limit {
+//			tenant     <requests> <duration> | off
+//			client     <requests> <duration> | off
+//			address    <requests> <duration> | off
+//			management <requests> <duration> | off
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
@@ -90,7 +99,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// `sync off`, `inherit off`, `logs off` and `rate_limit off` turn the feature off. Only database,
 // hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -113,12 +122,14 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved":           listOrOff(&a.Reserved),
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
+		"resolve":            a.parseResolve,
 		"database":           a.parseDatabase,
 		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
+		"rate_limit":         nested(&a.RateLimit),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"management_aliases": list(&a.ManagementAliases),

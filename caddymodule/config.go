@@ -236,7 +236,7 @@ var (
 )
 
 func (a *App) hostRules() tenancy.Hosts {
-	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}
+	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels, Resolvers: a.resolvers}
 	if a.ControlPlane != nil {
 		rules.ControlPlane, rules.ControlPlaneHosts = a.ControlPlane.ID, a.ControlPlane.Hosts
 	}
@@ -284,6 +284,10 @@ func (a *App) completeParts() (errs []error) {
 	if _, err := a.networks(); err != nil {
 		errs = append(errs, err)
 	}
+	if a.RateLimit == nil {
+		a.RateLimit = new(RateLimit)
+	}
+	errs = append(errs, a.RateLimit.check()...)
 	if a.Access == nil {
 		a.Access = new(Access)
 	}

@@ -547,7 +547,7 @@ CREATE TABLE login_attempts (
 	PRIMARY KEY (tenant_id, id)
 );
 
-CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id);
+CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id, updated_at);
 
 CREATE INDEX login_attempts_by_expires_at ON login_attempts (tenant_id, expires_at);
 
