@@ -34,9 +34,11 @@ func (p *Provider) SchemaVersion() int64 { return p.files().Version() }
 func (p *Provider) check(ctx context.Context, db *sql.DB, path, tenant string) error {
 	var id, version int64
 	var owner string
-	err := errors.Join( // as functions in one statement each would take memory for a table
-		db.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id),
-		db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version))
+	// As functions in one statement each of the two would take memory for a table.
+	err := db.QueryRowContext(ctx, `PRAGMA application_id`).Scan(&id)
+	if err == nil {
+		err = db.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&version)
+	}
 	if err != nil {
 		return unavailable(path, err)
 	}
