@@ -89,6 +89,10 @@ type App struct {
 	// How many requests are let in. Default: so many that only a flood meets a limit.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
+	// Where backups go that are asked for as operations. Default: nowhere; such
+	// operations are refused.
+	Backups *Backups `json:"backups,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 

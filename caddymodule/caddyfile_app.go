@@ -84,6 +84,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			address    <requests> <duration> | off
 //			management <requests> <duration> | off
 //		}
+//		backups            <directory> {
+//			keep <number>
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
@@ -130,6 +133,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
 		"rate_limit":         nested(&a.RateLimit),
+		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"management_aliases": list(&a.ManagementAliases),
@@ -331,6 +335,18 @@ func (l *Logs) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads
 //
+//	backups <directory> {
+//		keep <number>
+//	}
+func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if err := text(&b.Dir)(d); err != nil {
+		return err
+	}
+	return words{"keep": number(&b.Keep, 1_000_000)}.block(d, "backups")
+}
+
+// UnmarshalCaddyfile reads
+//
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
@@ -366,5 +382,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Sync)(nil)
 	_ caddyfile.Unmarshaler = (*Inherit)(nil)
 	_ caddyfile.Unmarshaler = (*Logs)(nil)
+	_ caddyfile.Unmarshaler = (*Backups)(nil)
 	_ caddyfile.Unmarshaler = (*Access)(nil)
 )

@@ -125,6 +125,23 @@ type Logs struct {
 	MachineTokens *bool `json:"machine_tokens,omitempty"`
 }
 
+// Backups says where backups go that nobody names a file for.
+type Backups struct {
+	// The directory, on each node. Placeholders are replaced.
+	Dir string `json:"dir"`
+
+	// How many backups of each tenant stay. Default: 7.
+	Keep int `json:"keep,omitempty"`
+}
+
+// store is where the backups go; nil for nowhere.
+func (b *Backups) store() *tenancy.BackupStore {
+	if b == nil {
+		return nil
+	}
+	return &tenancy.BackupStore{Dir: b.Dir, Keep: b.Keep}
+}
+
 // Access says what a tenant's first administrator may do within it.
 type Access struct {
 	// Names of roles of the control plane. Default: Tenant Admin. An empty list
@@ -163,6 +180,9 @@ func (a *App) resolve() error {
 	if a.Client != nil {
 		replace("client", true, &a.Client.ID, &a.Client.Secret)
 		a.Client = unlessEmpty(a.Client)
+	}
+	if a.Backups != nil {
+		replace("backups", false, &a.Backups.Dir)
 	}
 	for _, h := range a.Hooks {
 		replace("hook", false, &h.URL, &h.Secret)
@@ -275,6 +295,9 @@ func (a *App) completeParts() (errs []error) {
 	}
 	if a.Logs.Keep == 0 {
 		a.Logs.Keep = caddy.Duration(30 * 24 * time.Hour)
+	}
+	if b := a.Backups; b != nil && (!filepath.IsAbs(b.Dir) || b.Keep < 0) {
+		wrong("backups: needs an absolute path and a number that is not negative, not %q and %d", b.Dir, b.Keep)
 	}
 	for _, h := range a.Hooks {
 		if err := h.check(); err != nil {

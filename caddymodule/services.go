@@ -80,7 +80,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		Upgrader: s.upgrader, Backups: c.Backups.store(), Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
 	}
 
 	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -26,7 +27,9 @@ type FileInfo struct {
 }
 
 // Backup writes everything a tenant has into a new file that only this user may
-// read, as it was at one moment, while the tenant serves. Secrets are in it as
+// read, as it was at one moment, while the tenant serves; and behind it what the
+// control plane has of it then: its organization with members, roles and
+// permissions in it, and its custom domains. Secrets are in it as
 // they are stored, sealed with the tenant's data key, and that key as the
 // registry has it, sealed with the master key: the file is of use to whoever has
 // that one, and deleting the tenant does not make it unreadable.
@@ -86,7 +89,10 @@ func (l *Lifecycle) backupHead(ctx context.Context, id string) (*Tenant, *fileHe
 	}
 	head := &fileHead{
 		Format: backupFormat, Version: 1, Schema: migrations.Version, Tenant: id, At: At(time.Now()),
-		Tables: columnsOf(rawTables()), Registry: make(map[string]json.RawMessage),
+		Tables: columnsOf(rawTables()), Linked: make(map[string][]string), Registry: make(map[string]json.RawMessage),
+	}
+	for _, t := range linkedTables() {
+		maps.Copy(head.Linked, columnsOf([]rawTable{t.rawTable}))
 	}
 	for i, c := range registry.Columns {
 		if head.Registry[c.Name], err = json.Marshal(portable(rows[0][i])); err != nil {
@@ -127,6 +133,10 @@ func (l *Lifecycle) fillBackup(inside context.Context, t *Tenant, head *fileHead
 		return func(t *rawTable, r rawRow) error { info.Rows++; return w.row(t, r) }, err
 	}
 	if err := p.take(inside); err != nil {
+		return err
+	}
+	err := l.writeLinked(inside, t, func(t *rawTable, r rawRow) error { info.Rows++; return w.row(t, r) })
+	if err != nil {
 		return err
 	}
 	return errors.Join(w.close(), packed.Close())

@@ -13,11 +13,12 @@ import (
 // the tenant is whole or absent and the same command begins anew. What failed, and
 // could say so, stays failed with its reason instead, for whoever asked for it.
 
-// Leftovers removes what work that ended has left on tenants' databases: copies
-// whose time is over, see [Lifecycle.DropCopies], and half of what was restored or
-// imported. What fails is tried again the next time.
+// Leftovers removes what work that ended has left of tenants: copies whose time is
+// over, see [Lifecycle.DropCopies], half of what was restored or imported, and
+// backups of those that were deleted on another node. Backups that were cut off are
+// done anew. What fails is tried again the next time.
 func (l *Lifecycle) Leftovers(ctx context.Context, now time.Time) error {
-	return errors.Join(l.DropCopies(ctx, now), l.endCutOff(ctx))
+	return errors.Join(l.DropCopies(ctx, now), l.endCutOff(ctx), l.forsaken(ctx, ""), l.resumeBackups(ctx))
 }
 
 // errCutOff is why an operation failed whose process ended.

@@ -89,6 +89,7 @@ type Lifecycle interface {
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
+	StartBackup(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	Cancel(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
