@@ -99,10 +99,7 @@ func (l *Lifecycle) carryIn(ctx context.Context, file *spool, target *engine, th
 			return l.Sync.Snapshot(ctx, there)
 		},
 		func(ctx context.Context) error {
-			if l.Verify == nil {
-				return nil
-			}
-			return l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+			return l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 		},
 	} {
 		if err := step(ctx); err != nil {

@@ -20,7 +20,7 @@ type Lifecycle struct {
 	Master    *Ring      // required: seals new tenants' data keys
 	Keys      KeyMaker   // required
 	Sync      Snapshotter
-	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
+	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active: its keys; nil for none
 	Recorder  Recorder
 
 	// Hooks are asked before a tenant is created, changed or deleted.
@@ -41,6 +41,15 @@ type Lifecycle struct {
 	// administrator within its linked organization. Nil roles mean Tenant Admin.
 	OwnerRoles       []string
 	OwnerPermissions []string
+
+	// Invite tells an owner who is no user of the control plane yet of their
+	// invitation, inside the control plane. What goes wrong is its own affair; nil
+	// tells nobody, and an administrator of the platform invites once more.
+	Invite func(inside context.Context, t *Tenant, i *Invitation, ticket string)
+
+	// NoAPIExplorer leaves out the machine client that a new tenant's management
+	// API can be used with.
+	NoAPIExplorer bool
 
 	// Settle is how long replacing a data key waits for other processes over the
 	// same control plane. Default 2 s; negative where there are none.

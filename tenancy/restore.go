@@ -63,8 +63,8 @@ func (l *Lifecycle) Restore(ctx context.Context, path string, o RestoreOptions) 
 	err = l.fill(ctx, target, there, func(sink *rawSink) error {
 		return l.fillFrom(ctx, path, &rowLoader{sink: sink, progress: o.Progress, step: stepRestore, pulse: j.pulse(l.Directory)})
 	})
-	if err == nil && l.Verify != nil {
-		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+	if err == nil {
+		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 	}
 	if err == nil {
 		err = l.link(ctx, there)
