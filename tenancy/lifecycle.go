@@ -225,7 +225,13 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if t, ok := l.Directory.ByID(id); ok && t.State != StateDeleting {
+	// Hooks are asked about the registry as it is, and before anything is written:
+	// a refusal also leaves alone what only looks given up.
+	t, err := l.fresh(ctx, id)
+	if err != nil {
+		return err
+	}
+	if t.State != StateDeleting && !t.IsControlPlane() {
 		if err := l.ask(ctx, &Proposal{Action: "delete", Tenant: t}); err != nil {
 			return err
 		}
@@ -237,8 +243,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	t, err := l.setState(ctx, id, StateDeleting, "", j)
-	if err != nil {
+	if t, err = l.setState(ctx, id, StateDeleting, "", j); err != nil {
 		return err
 	}
 	j.note("database", "started", nil)
@@ -251,6 +256,16 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	}
 	l.record(ctx, t, "deleted")
 	return l.Directory.Refresh(ctx)
+}
+
+// fresh reads a tenant's registry row; the [Directory] may know an older one.
+func (l *Lifecycle) fresh(ctx context.Context, id string) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return Tenants.Get(inside, id)
 }
 
 // Resume takes up the creations, deletions and moves that an end of the process cut

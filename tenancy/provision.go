@@ -153,7 +153,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 		j.undo(before)
 		return err
 	}
-	return l.Directory.Refresh(ctx) // hooks are asked about what it knows
+	return l.Directory.Refresh(ctx)
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.
