@@ -90,6 +90,7 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
+//			create_api_explorer [on|off]
 //		}
 //		hook               <url> {
 //			events        <types...>
@@ -350,6 +351,7 @@ func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
+//		create_api_explorer [on|off]
 //	}
 func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -358,6 +360,7 @@ func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return words{
 		"default_roles":       listOrOff(&a.DefaultRoles),
 		"default_permissions": list(&a.DefaultPermissions),
+		"create_api_explorer": toggle(&a.CreateAPIExplorer),
 	}.block(d, "access")
 }
 

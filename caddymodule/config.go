@@ -142,7 +142,7 @@ func (b *Backups) store() *tenancy.BackupStore {
 	return &tenancy.BackupStore{Dir: b.Dir, Keep: b.Keep}
 }
 
-// Access says what a tenant's first administrator may do within it.
+// Access says who may do what within a new tenant.
 type Access struct {
 	// Names of roles of the control plane. Default: Tenant Admin. An empty list
 	// gives none.
@@ -150,6 +150,10 @@ type Access struct {
 
 	// Scopes of the management API, beside the roles. Default: none.
 	DefaultPermissions []string `json:"default_permissions,omitempty"`
+
+	// Whether a new tenant has a client "API Explorer Application", a machine that
+	// may use the tenant's whole management API. Default: true.
+	CreateAPIExplorer *bool `json:"create_api_explorer,omitempty"`
 }
 
 // resolve replaces the placeholders and checks what can be checked without

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -81,6 +80,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
 		Upgrader: s.upgrader, Backups: c.Backups.store(), Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		NoAPIExplorer: isFalse(c.Access.CreateAPIExplorer),
 	}
 
 	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {
@@ -105,7 +105,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	}
 	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
-		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
+		return tokens.SelfCheck(ctx)
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},

@@ -20,7 +20,7 @@ type Lifecycle struct {
 	Master    *Ring      // required: seals new tenants' data keys
 	Keys      KeyMaker   // required
 	Sync      Snapshotter
-	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
+	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active: its keys; nil for none
 	Recorder  Recorder
 
 	// Hooks are asked before a tenant is created, changed or deleted.
@@ -42,6 +42,15 @@ type Lifecycle struct {
 	// administrator within its linked organization. Nil roles mean Tenant Admin.
 	OwnerRoles       []string
 	OwnerPermissions []string
+
+	// Invite tells an owner who is no user of the control plane yet of their
+	// invitation, inside the control plane. What goes wrong is its own affair; nil
+	// tells nobody, and an administrator of the platform invites once more.
+	Invite func(inside context.Context, t *Tenant, i *Invitation, ticket string)
+
+	// NoAPIExplorer leaves out the machine client that a new tenant's management
+	// API can be used with.
+	NoAPIExplorer bool
 
 	// Settle is how long replacing a data key waits for other processes over the
 	// same control plane. Default 2 s; negative where there are none.
@@ -217,7 +226,13 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if t, ok := l.Directory.ByID(id); ok && t.State != StateDeleting {
+	// Hooks are asked about the registry as it is, and before anything is written:
+	// a refusal also leaves alone what only looks given up.
+	t, err := l.fresh(ctx, id)
+	if err != nil {
+		return err
+	}
+	if t.State != StateDeleting && !t.IsControlPlane() {
 		if err := l.ask(ctx, &Proposal{Action: "delete", Tenant: t}); err != nil {
 			return err
 		}
@@ -229,8 +244,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	t, err := l.setState(ctx, id, StateDeleting, "", j)
-	if err != nil {
+	if t, err = l.setState(ctx, id, StateDeleting, "", j); err != nil {
 		return err
 	}
 	j.note("database", "started", nil)
@@ -245,8 +259,19 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	return l.Directory.Refresh(ctx)
 }
 
+// fresh reads a tenant's registry row; the [Directory] may know an older one.
+func (l *Lifecycle) fresh(ctx context.Context, id string) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return Tenants.Get(inside, id)
+}
+
 // Resume takes up the creations, deletions, moves, upgrades and backups that an end of
-// the process cut off, and removes half of what was restored or imported. It returns the errors of those that failed again, joined.
+// the process cut off, and removes half of what was restored or imported. It returns
+// the errors of those that failed again, joined.
 func (l *Lifecycle) Resume(ctx context.Context) error {
 	var (
 		wg   sync.WaitGroup

@@ -13,6 +13,7 @@ import (
 type provisionStep struct {
 	name string
 	run  func(ctx context.Context, t *Tenant) error
+	also string // another step of the contract that the same batch does; "" for none
 }
 
 // steps of contract C8.5, after the reservation. Each may be repeated.
@@ -23,22 +24,18 @@ func (l *Lifecycle) steps(settings map[string]json.RawMessage) []provisionStep {
 		}
 	}
 	return []provisionStep{
-		{"database", l.Pool.Create},
-		{"seed", inside(func(ctx context.Context, t *Tenant) error { return seedTenant(ctx, t, settings) })},
-		{"keys", inside(func(ctx context.Context, _ *Tenant) error { return l.Keys.EnsureKeys(ctx) })},
-		{"organization", l.link},
-		{"sync", func(ctx context.Context, t *Tenant) error {
+		{name: "database", run: l.Pool.Create},
+		{name: "migrate", run: inside(func(ctx context.Context, _ *Tenant) error { return Ping(ctx) })}, // opening does it
+		{name: "seed", run: inside(func(ctx context.Context, t *Tenant) error { return seedTenant(ctx, t, !l.NoAPIExplorer, settings) }), also: "defaults"},
+		{name: "keys", run: inside(func(ctx context.Context, _ *Tenant) error { return l.Keys.EnsureKeys(ctx) })},
+		{name: "organization", run: l.link, also: "owner"},
+		{name: "sync", run: func(ctx context.Context, t *Tenant) error {
 			if l.Sync == nil {
 				return nil
 			}
 			return l.Sync.Snapshot(ctx, t)
-		}},
-		{"verify", inside(func(ctx context.Context, t *Tenant) error {
-			if l.Verify == nil {
-				return nil
-			}
-			return l.Verify(ctx, t)
-		})},
+		}, also: "settings"},
+		{name: "verify", run: l.verify},
 	}
 }
 
@@ -68,6 +65,9 @@ func (l *Lifecycle) provision(ctx context.Context, t *Tenant, j *journal) (*Tena
 			return nil, l.failed(ctx, t, step.name, err, j)
 		}
 		j.note(step.name, "succeeded", nil)
+		if step.also != "" {
+			j.note(step.also, "succeeded", nil)
+		}
 		if err := j.lasting(ctx, l.Directory); err != nil {
 			return nil, l.cancelProvision(ctx, j)
 		}
@@ -153,7 +153,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 		j.undo(before)
 		return err
 	}
-	return l.Directory.Refresh(ctx) // hooks are asked about what it knows
+	return l.Directory.Refresh(ctx)
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.

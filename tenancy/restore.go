@@ -72,8 +72,8 @@ func (l *Lifecycle) Restore(ctx context.Context, path string, o RestoreOptions) 
 		tables, linked, err = l.fillFrom(ctx, path, loader)
 		return err
 	})
-	if err == nil && l.Verify != nil {
-		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+	if err == nil {
+		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 	}
 	if err == nil {
 		err = l.relink(ctx, there, tables, linked)
@@ -398,6 +398,10 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		return nil, err
 	}
 	defer leave()
+	n, err := l.broughtBack(ctx, inside, there.ID, j)
+	if err != nil {
+		return nil, err
+	}
 	j.note(j.op.CurrentStep, "succeeded", nil)
 	j.finish(OperationSucceeded, "")
 	before := j.revision()
@@ -415,7 +419,7 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		t.FriendlyName, t.Audience, t.Metadata, t.Inheritance, t.Sync = there.FriendlyName, there.Audience, there.Metadata, there.Inheritance, there.Sync
 		t.SuspendedAt, t.SuspendedReason = there.SuspendedAt, there.SuspendedReason
 		return nil
-	}, j.stmts(inside)...)
+	}, append(Deliver(inside, l.Webhooks, n), j.stmts(inside)...)...)
 	if errors.Is(err, ErrStale) {
 		j.undo(before)
 		if errors.Is(j.asked(inside), errCancelled) {
@@ -426,6 +430,24 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 	if err != nil {
 		return nil, err
 	}
+	l.announce(n)
 	l.record(ctx, t, map[string]string{stepRestore: "restored", stepImport: "imported"}[j.op.CurrentStep])
 	return t, l.Directory.Refresh(ctx)
 }
+
+// broughtBack is the notice of a restore or an import that is about to end: the
+// tenant is there, or is another where one served before.
+func (l *Lifecycle) broughtBack(ctx, inside context.Context, id string, j *journal) (*Notice, error) {
+	t, err := Tenants.Get(inside, id)
+	if err != nil {
+		return nil, err
+	}
+	what := "created"
+	if t.State == StateActive || t.State == StateSuspended {
+		what = "updated"
+	}
+	return l.notice(ctx, t, what, j, byWay(j.op.CurrentStep)), nil
+}
+
+// byWay says in a notice how a tenant came to be, where that is not the usual way.
+func byWay(step string) map[string]any { return map[string]any{"by": step} }

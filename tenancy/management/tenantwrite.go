@@ -143,6 +143,9 @@ func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 		if (owner.UserID == "") == (owner.Email == "") {
 			return nil, invalid("owner", "Either user_id or email is required")
 		}
+		if owner.Email != "" && (len(owner.Email) > 254 || !emailForm.MatchString(owner.Email)) {
+			return nil, invalid("owner.email", "Object didn't pass validation for format email: %s", owner.Email)
+		}
 		wish.Owner = &owner
 	}
 	if p, ok := extra[placement](c, "placement"); ok {
