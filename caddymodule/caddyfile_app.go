@@ -85,6 +85,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private
 //		}
 //		hook               <module> ...
+//		email              smtp <host[:port]> | file <directory> | log {
+//			from          <address>
+//			login         <user> <password>
+//			security      starttls | tls | none
+//			trust         <file>
+//			allow_private
+//		}
 //		management_aliases <audiences...>
 //		port               <port>
 //	}
@@ -120,6 +127,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"logs":               nested(&a.Logs),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
+		"email":              nested(&a.Email),
 		"management_aliases": list(&a.ManagementAliases),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")

@@ -42,17 +42,23 @@ func Public(a netip.Addr) bool {
 	return true
 }
 
-// newClient makes a client that follows no redirect, uses no proxy, and connects
-// to public addresses only, unless private ones are allowed. What counts is the
-// address that is dialed: a name may mean another at every look.
-func newClient(allowPrivate bool) *http.Client {
-	d := &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+// NewDialer makes a dialer that connects to public addresses only, unless private
+// ones are allowed. What counts is the address that is dialed: a name may mean
+// another at every look. advice is what whoever is refused is told to do.
+func NewDialer(allowPrivate bool, advice string) *net.Dialer {
+	return &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil || !allowPrivate && !Public(to.Addr()) {
-			return fmt.Errorf("address %s is not public; allow it with: hook <url> { allow_private }", address)
+			return fmt.Errorf("address %s is not public; %s", address, advice)
 		}
 		return nil
 	}}
+}
+
+// newClient makes a client that follows no redirect, uses no proxy, and connects
+// with [NewDialer].
+func newClient(allowPrivate bool) *http.Client {
+	d := NewDialer(allowPrivate, "allow it with: hook <url> { allow_private }")
 	return &http.Client{
 		Timeout: Patience,
 		Transport: &http.Transport{
