@@ -20,7 +20,7 @@ const (
 // protected are the columns that hold hashes, keys and secrets, by table. That
 // none is missing is held by a test over the model.
 var protected = map[string]map[string]protection{
-	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn},
+	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn, "registration_hash": hashedColumn},
 	"connections":     {"secrets": sealedColumn},
 	"email_providers": {"credentials": sealedColumn},
 	"signing_keys":    {"private": sealedColumn},

@@ -106,6 +106,8 @@ CREATE TABLE clients (
 	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
 	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
 	client_metadata TEXT NOT NULL DEFAULT 'null',
+	registration_hash TEXT NOT NULL DEFAULT '',
+	registration TEXT NOT NULL DEFAULT 'null',
 	other TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
