@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		labels {
 //			<label> <tenant>
 //		}
+//		resolve            <resolvers...> | {
+//			<resolver> ...
+//		}
 //		database           <name> <kind> ...
 //		open_databases     <number> {
 //			<database name> <number>
@@ -75,12 +78,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep           <duration>
 //			machine_tokens [on|off]
 //		}
+//		rate_limit {
+//			tenant     <requests> <duration> | off
+//			client     <requests> <duration> | off
+//			address    <requests> <duration> | off
+//			management <requests> <duration> | off
+//		}
 //		backups            <directory> {
 //			keep <number>
 //		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
+//			create_api_explorer [on|off]
 //		}
 //		hook               <url> {
 //			events        <types...>
@@ -88,11 +98,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private
 //		}
 //		hook               <module> ...
+//		email              smtp <host[:port]> | file <directory> | log {
+//			from          <address>
+//			login         <user> <password>
+//			security      starttls | tls | none
+//			trust         <file>
+//			allow_private
+//		}
 //		management_aliases <audiences...>
+//		private_networks   <networks...>
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// `sync off`, `inherit off`, `logs off` and `rate_limit off` turn the feature off. Only database,
 // hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -115,16 +133,20 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved":           listOrOff(&a.Reserved),
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
+		"resolve":            a.parseResolve,
 		"database":           a.parseDatabase,
 		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
+		"rate_limit":         nested(&a.RateLimit),
 		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
+		"email":              nested(&a.Email),
 		"management_aliases": list(&a.ManagementAliases),
+		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")
 }
@@ -337,6 +359,7 @@ func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
+//		create_api_explorer [on|off]
 //	}
 func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -345,6 +368,7 @@ func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return words{
 		"default_roles":       listOrOff(&a.DefaultRoles),
 		"default_permissions": list(&a.DefaultPermissions),
+		"create_api_explorer": toggle(&a.CreateAPIExplorer),
 	}.block(d, "access")
 }
 

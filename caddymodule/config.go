@@ -142,7 +142,7 @@ func (b *Backups) store() *tenancy.BackupStore {
 	return &tenancy.BackupStore{Dir: b.Dir, Keep: b.Keep}
 }
 
-// Access says what a tenant's first administrator may do within it.
+// Access says who may do what within a new tenant.
 type Access struct {
 	// Names of roles of the control plane. Default: Tenant Admin. An empty list
 	// gives none.
@@ -150,6 +150,10 @@ type Access struct {
 
 	// Scopes of the management API, beside the roles. Default: none.
 	DefaultPermissions []string `json:"default_permissions,omitempty"`
+
+	// Whether a new tenant has a client "API Explorer Application", a machine that
+	// may use the tenant's whole management API. Default: true.
+	CreateAPIExplorer *bool `json:"create_api_explorer,omitempty"`
 }
 
 // resolve replaces the placeholders and checks what can be checked without
@@ -186,6 +190,9 @@ func (a *App) resolve() error {
 	}
 	for _, h := range a.Hooks {
 		replace("hook", false, &h.URL, &h.Secret)
+	}
+	if a.Email != nil {
+		replace("email", false, &a.Email.To, &a.Email.From, &a.Email.Username, &a.Email.Password, &a.Email.Trust)
 	}
 	if a.ControlPlane != nil {
 		for i := range a.ControlPlane.Hosts {
@@ -256,7 +263,7 @@ var (
 )
 
 func (a *App) hostRules() tenancy.Hosts {
-	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}
+	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels, Resolvers: a.resolvers}
 	if a.ControlPlane != nil {
 		rules.ControlPlane, rules.ControlPlaneHosts = a.ControlPlane.ID, a.ControlPlane.Hosts
 	}
@@ -301,6 +308,18 @@ func (a *App) completeParts() (errs []error) {
 	}
 	for _, h := range a.Hooks {
 		if err := h.check(); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if _, err := a.networks(); err != nil {
+		errs = append(errs, err)
+	}
+	if a.RateLimit == nil {
+		a.RateLimit = new(RateLimit)
+	}
+	errs = append(errs, a.RateLimit.check()...)
+	if a.Email != nil {
+		if err := a.Email.complete(a.BaseDomain); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -72,8 +72,8 @@ func (l *Lifecycle) Restore(ctx context.Context, path string, o RestoreOptions) 
 		tables, linked, err = l.fillFrom(ctx, path, loader)
 		return err
 	})
-	if err == nil && l.Verify != nil {
-		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+	if err == nil {
+		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 	}
 	if err == nil {
 		err = l.relink(ctx, there, tables, linked)
@@ -349,7 +349,7 @@ func (j *journal) pulse(d *Directory) func(context.Context) error {
 		}
 		defer leave()
 		if err := j.commit(inside); errors.Is(err, ErrStale) {
-			return errMoveEnded
+			return j.stale(inside)
 		}
 		return nil
 	}
@@ -372,6 +372,9 @@ func (l *Lifecycle) brokenOff(ctx context.Context, there *Tenant, j *journal, ca
 		return errors.Join(cause, err)
 	}
 	defer leave()
+	if errors.Is(cause, errCancelled) {
+		return errors.Join(cause, l.endCancelled(inside, j))
+	}
 	step := j.op.CurrentStep
 	j.note(step, "failed", cause)
 	j.finish(OperationFailed, step+": "+cause.Error())
@@ -395,8 +398,13 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		return nil, err
 	}
 	defer leave()
+	n, err := l.broughtBack(ctx, inside, there.ID, j)
+	if err != nil {
+		return nil, err
+	}
 	j.note(j.op.CurrentStep, "succeeded", nil)
 	j.finish(OperationSucceeded, "")
+	before := j.revision()
 	t, err := Tenants.Update(inside, there.ID, func(t *Tenant) error {
 		if t.State == StateDeleting {
 			return errMoveEnded
@@ -411,10 +419,35 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		t.FriendlyName, t.Audience, t.Metadata, t.Inheritance, t.Sync = there.FriendlyName, there.Audience, there.Metadata, there.Inheritance, there.Sync
 		t.SuspendedAt, t.SuspendedReason = there.SuspendedAt, there.SuspendedReason
 		return nil
-	}, j.stmts(inside)...)
+	}, append(Deliver(inside, l.Webhooks, n), j.stmts(inside)...)...)
+	if errors.Is(err, ErrStale) {
+		j.undo(before)
+		if errors.Is(j.asked(inside), errCancelled) {
+			j.withdraw(j.op.CurrentStep)
+			return nil, l.brokenOff(ctx, there, j, errCancelled)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
+	l.announce(n)
 	l.record(ctx, t, map[string]string{stepRestore: "restored", stepImport: "imported"}[j.op.CurrentStep])
 	return t, l.Directory.Refresh(ctx)
 }
+
+// broughtBack is the notice of a restore or an import that is about to end: the
+// tenant is there, or is another where one served before.
+func (l *Lifecycle) broughtBack(ctx, inside context.Context, id string, j *journal) (*Notice, error) {
+	t, err := Tenants.Get(inside, id)
+	if err != nil {
+		return nil, err
+	}
+	what := "created"
+	if t.State == StateActive || t.State == StateSuspended {
+		what = "updated"
+	}
+	return l.notice(ctx, t, what, j, byWay(j.op.CurrentStep)), nil
+}
+
+// byWay says in a notice how a tenant came to be, where that is not the usual way.
+func byWay(step string) map[string]any { return map[string]any{"by": step} }

@@ -16,10 +16,11 @@ import (
 // on the control plane only.
 var operationRoutes = []route{
 	get("/tenants/{id}/operations", listOperations, "read:tenant_operations").on(admitOne("")),
-	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")),
+	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")).once(),
 	get("/operations/{id}", readOperation, "read:tenant_operations").on(admitOperation),
 	onControlPlane(get("/migrations", readMigrations, "read:sync")),
 	write(http.MethodPost, "/operations/{id}/retry", http.StatusAccepted, Handle(retryOperation), "create:tenant_operations").on(admitOperation),
+	write(http.MethodPost, "/operations/{id}/cancel", http.StatusAccepted, Handle(cancelOperation), "create:tenant_operations").on(admitOperation),
 }
 
 // admitOperation lets in whoever has a right to the operation's tenant.
@@ -182,6 +183,17 @@ func readMigrations(_ context.Context, c *Call) (any, error) {
 
 func retryOperation(ctx context.Context, c *Call, _ *struct{}) (any, error) {
 	op, err := c.api.config.Lifecycle.Retry(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	return c.handled(op, err)
+}
+
+// cancelOperation has an operation end before it is done. The answer shows it as
+// it is: running, until whoever is at it has noticed.
+func cancelOperation(ctx context.Context, c *Call, _ *struct{}) (any, error) {
+	op, err := c.api.config.Lifecycle.Cancel(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	return c.handled(op, err)
+}
+
+func (c *Call) handled(op *tenancy.Operation, err error) (any, error) {
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil, noOperation()
 	}

@@ -23,6 +23,8 @@ func TestOperations(t *testing.T) {
 	})
 	widgets, err := tenancy.Operations.First(k.cp(), "subject = ?", "widgets")
 	k.must(err)
+	repair, err := tenancy.BeginRepair(k.cp(), tenancy.Repair{})
+	k.must(err)
 	own := k.in("acme", person(ann, "read:tenant_operations"))
 	k.run([]scenario{
 		{name: "one", host: cpHost, token: may, path: made, status: 200, check: func(t *testing.T, a answered) {
@@ -41,6 +43,13 @@ func TestOperations(t *testing.T) {
 		{name: "C5.28 foreign tenant", host: cpHost, token: own, path: "/operations/" + widgets.ID, status: 404, says: "Operation not found"},
 		{name: "C5.28 unknown", host: cpHost, token: own, path: "/operations/op_none", status: 404, says: "Operation not found"},
 		{name: "foreign list", host: cpHost, token: own, path: "/tenants/widgets/operations", status: 403, says: "Access denied to this tenant"},
+		{name: "C5.28 cancel what succeeded", host: cpHost, token: may, method: "POST", path: made + "/cancel", status: 409, code: "operation_conflict", says: "Operation is succeeded and cannot be cancelled"},
+		{name: "C5.28 cancel a foreign tenant's", host: cpHost, token: person(ann, "create:tenant_operations"), method: "POST", path: "/operations/" + widgets.ID + "/cancel", status: 404, says: "Operation not found"},
+		{name: "C5.28 cancel without the scope", host: cpHost, token: machine("control_plane", "read:tenant_operations"), method: "POST", path: made + "/cancel", status: 403, code: "insufficient_scope"},
+		{name: "C5.28 cancel nothing", host: cpHost, token: may, method: "POST", path: "/operations/op_none/cancel", status: 404, says: "Operation not found"},
+		{name: "C5.28 cancel", host: cpHost, token: may, method: "POST", path: "/operations/" + repair.ID + "/cancel", status: 202, holds: `"status":"cancelled"`},
+		{name: "C8.9 cancelled", host: cpHost, token: may, path: "/operations/" + repair.ID, status: 200, holds: `"step":"cancel","outcome":"succeeded"`},
+		{name: "retry of what was cancelled", host: cpHost, token: may, method: "POST", path: "/operations/" + repair.ID + "/retry", status: 409, code: "operation_conflict"},
 		{name: "retry of what succeeded", host: cpHost, token: may, method: "POST", path: made + "/retry", status: 409, code: "operation_conflict"},
 		{
 			name: "C5.27 provision", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "provision"}, status: 400,
