@@ -105,7 +105,7 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 // place writes content and the tenant's name into a temporary file, makes both
 // durable, and gives it its name unless another process was faster.
 func (p *Provider) place(ctx context.Context, path, tenant string, content []byte) error {
-	f, err := os.CreateTemp(p.Dir, ".new-*.db")
+	f, err := os.CreateTemp(p.Dir, unfinished(path)+"*.db")
 	if err != nil {
 		return unavailable(path, err)
 	}
@@ -134,6 +134,12 @@ func (p *Provider) place(ctx context.Context, path, tenant string, content []byt
 	return syncPath(p.Dir)
 }
 
+// unfinished is what names of temporary files begin with that are to become the
+// file at path. A kill may leave one, also as a second name of the finished file.
+func unfinished(path string) string {
+	return ".new-" + strings.TrimSuffix(filepath.Base(path), ".db") + "@" // which no name has
+}
+
 // Open implements tenancy.Provider.
 func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Database, error) {
 	processWide()
@@ -158,13 +164,24 @@ func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Data
 	return newDatabase(db, path), nil
 }
 
-// Drop implements tenancy.Provider.
+// Drop implements tenancy.Provider. It also removes what a kill left of a file that
+// was being made.
 func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
 	path, err := p.path(loc)
 	if err != nil {
 		return err
 	}
-	if err := removeFiles(path); err != nil {
+	names, err := os.ReadDir(p.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return unavailable(path, err)
+	}
+	errs := []error{removeFiles(path)}
+	for _, f := range names {
+		if strings.HasPrefix(f.Name(), unfinished(path)) {
+			errs = append(errs, removeFiles(filepath.Join(p.Dir, f.Name())))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
 		return unavailable(path, err)
 	}
 	if err := syncPath(p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
