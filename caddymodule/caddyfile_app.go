@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		labels {
 //			<label> <tenant>
 //		}
+//		resolve            <resolvers...> | {
+//			<resolver> ...
+//		}
 //		database           <name> <kind> ...
 //		open_databases     <number> {
 //			<database name> <number>
@@ -75,6 +78,15 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep           <duration>
 //			machine_tokens [on|off]
 //		}
+//		rate_limit {
+//			tenant     <requests> <duration> | off
+//			client     <requests> <duration> | off
+//			address    <requests> <duration> | off
+//			management <requests> <duration> | off
+//		}
+//		backups            <directory> {
+//			keep <number>
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
@@ -86,11 +98,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private
 //		}
 //		hook               <module> ...
+//		email              smtp <host[:port]> | file <directory> | log {
+//			from          <address>
+//			login         <user> <password>
+//			security      starttls | tls | none
+//			trust         <file>
+//			allow_private
+//		}
 //		management_aliases <audiences...>
+//		private_networks   <networks...>
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// `sync off`, `inherit off`, `logs off` and `rate_limit off` turn the feature off. Only database,
 // hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -113,15 +133,20 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved":           listOrOff(&a.Reserved),
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
+		"resolve":            a.parseResolve,
 		"database":           a.parseDatabase,
 		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
+		"rate_limit":         nested(&a.RateLimit),
+		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
+		"email":              nested(&a.Email),
 		"management_aliases": list(&a.ManagementAliases),
+		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")
 }
@@ -319,6 +344,18 @@ func (l *Logs) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads
 //
+//	backups <directory> {
+//		keep <number>
+//	}
+func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if err := text(&b.Dir)(d); err != nil {
+		return err
+	}
+	return words{"keep": number(&b.Keep, 1_000_000)}.block(d, "backups")
+}
+
+// UnmarshalCaddyfile reads
+//
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
@@ -356,5 +393,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Sync)(nil)
 	_ caddyfile.Unmarshaler = (*Inherit)(nil)
 	_ caddyfile.Unmarshaler = (*Logs)(nil)
+	_ caddyfile.Unmarshaler = (*Backups)(nil)
 	_ caddyfile.Unmarshaler = (*Access)(nil)
 )

@@ -69,6 +69,7 @@ func (l *Lifecycle) Import(ctx context.Context, from io.Reader, o ImportOptions)
 	if err != nil {
 		return nil, err
 	}
+	defer l.beat(ctx, j)()
 	if err := l.carryIn(ctx, file, target, there, j, o.Progress); err != nil {
 		return nil, l.importFailed(ctx, there, j, err)
 	}

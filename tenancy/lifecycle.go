@@ -32,7 +32,8 @@ type Lifecycle struct {
 	Webhooks []Subscription
 	Announce func(Notice)
 
-	Upgrader *Upgrader // of operations of kind upgrade; nil for none
+	Upgrader *Upgrader    // of operations of kind upgrade; nil for none
+	Backups  *BackupStore // of operations of kind backup; nil for none
 
 	// Placement is where new tenants' databases go when none is named.
 	Placement string
@@ -218,7 +219,7 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 }
 
 // Delete removes a tenant with everything that is its own: first its hosts cease
-// to answer, then its database goes, and last its organization, its registry row
+// to answer, then its database goes with its backups in [BackupStore], and last its organization, its registry row
 // and with it the key without which no copy can be read (contract C8.12).
 // Where a step fails the tenant stays deleting, and Delete again goes on. A tenant
 // that is being made is deleted only once nobody is at it any more.
@@ -247,7 +248,7 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	j.note("database", "started", nil)
-	if err := errors.Join(l.dropAllCopies(ctx, id), l.Pool.Drop(ctx, t)); err != nil {
+	if err := errors.Join(l.dropAllCopies(ctx, id), l.Pool.Drop(ctx, t), l.forsaken(ctx, id)); err != nil {
 		return errors.Join(fmt.Errorf("deleting tenant %s: %w", id, err), l.stuck(ctx, j, err))
 	}
 	j.note("database", "succeeded", nil)
@@ -268,8 +269,9 @@ func (l *Lifecycle) fresh(ctx context.Context, id string) (*Tenant, error) {
 	return Tenants.Get(inside, id)
 }
 
-// Resume takes up the creations, deletions and moves that an end of the process cut
-// off. It returns the errors of those that failed again, joined.
+// Resume takes up the creations, deletions, moves, upgrades and backups that an end of
+// the process cut off, and removes half of what was restored or imported. It returns
+// the errors of those that failed again, joined.
 func (l *Lifecycle) Resume(ctx context.Context) error {
 	var (
 		wg   sync.WaitGroup
@@ -296,5 +298,5 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx))...)
+	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx), l.endCutOff(ctx), l.resumeBackups(ctx))...)
 }

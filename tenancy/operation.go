@@ -40,6 +40,7 @@ const (
 	OperationUpgrade     OperationKind = "upgrade"
 	OperationMove        OperationKind = "move"
 	OperationImport      OperationKind = "import"
+	OperationBackup      OperationKind = "backup"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
@@ -54,6 +55,7 @@ type OperationParams struct {
 	Repair   *RepairProgress            `json:"repair,omitempty"`
 	Move     *MoveParams                `json:"move,omitempty"`
 	Cancel   *Cancellation              `json:"cancel,omitempty"` // of the attempt under way; nil for none
+	Backup   *BackupParams              `json:"backup,omitempty"`
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -362,6 +364,8 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 		return &began, nil
 	case op.Kind == OperationUpgrade:
 		return l.upgradeAgain(ctx, inside, t, op)
+	case op.Kind == OperationBackup:
+		return l.backupAgain(ctx, inside, op)
 	case op.Kind == OperationMove && op.Params.Move != nil:
 		o := MoveOptions{Placement: op.Params.Move.Placement, DropOld: op.Params.Move.DropOld}
 		began, err := l.StartMove(WithActor(ctx, op.InitiatedBy), t.ID, o)

@@ -270,8 +270,10 @@ func (c *callers) check(t *testing.T, g gateway, rows map[string]string) {
 		t.Fatal(err)
 	}
 	for _, f := range files {
-		id, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), ".new-"), ".")
-		id, _, _ = strings.Cut(id, "@")
+		id, rest, _ := strings.Cut(filepath.Base(f), ".")
+		if id == "" && strings.HasPrefix(rest, "gatehouse-part-") {
+			continue // of a file that was not finished; the next to make one removes it
+		}
 		if _, ok := registry[id]; !ok && id != "control_plane" && strings.Contains(f, ".db") {
 			t.Errorf("left behind: %s", f)
 		}

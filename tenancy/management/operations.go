@@ -84,6 +84,9 @@ func operationView(c *Call, op *tenancy.Operation) object {
 		}
 		o.set("progress", progress)
 	}
+	if op.Params.Backup != nil {
+		o.set("progress", *op.Params.Backup)
+	}
 	return o
 }
 
@@ -130,12 +133,14 @@ type enqueued struct {
 	Params json.RawMessage `json:"params"`
 }
 
-// enqueueOperation begins an upgrade. It refuses the other kinds: tenants are made
-// and removed by their own routes, and the rest is not there yet.
+// enqueueOperation begins an upgrade or a backup. It refuses the other kinds: tenants
+// are made and removed by their own routes, and the rest is not there yet.
 func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 	switch {
 	case in.Kind == string(tenancy.OperationUpgrade):
-		return c.upgrade(ctx, in)
+		return c.begin(ctx, in, c.api.config.Lifecycle.Upgrade)
+	case in.Kind == string(tenancy.OperationBackup):
+		return c.begin(ctx, in, c.api.config.Lifecycle.StartBackup)
 	case in.Kind == string(tenancy.OperationProvision), in.Kind == string(tenancy.OperationDeprovision):
 		return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body",
 			"Operations of kind %q are managed by the tenant lifecycle (create/delete) and cannot be enqueued directly", in.Kind)
@@ -144,17 +149,18 @@ func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 			"Operations of kind %q are begun by POST /tenants/{id}/move and cannot be enqueued directly", in.Kind)
 	case in.Kind == "":
 		return nil, invalid("", "Missing required property: kind")
-	case slices.Contains([]string{"sync", "repair", "export", "import", "backup"}, in.Kind):
+	case slices.Contains([]string{"sync", "repair", "export", "import"}, in.Kind):
 		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q are not supported", in.Kind)
 	}
 	return nil, invalid("kind", "No enum match for: %s", in.Kind)
 }
 
-func (c *Call) upgrade(ctx context.Context, in *enqueued) (any, error) {
+// begin begins an operation of a kind that takes no parameters.
+func (c *Call) begin(ctx context.Context, in *enqueued, start func(ctx context.Context, id string) (*tenancy.Operation, error)) (any, error) {
 	if p := string(in.Params); p != "" && p != "null" && p != "{}" {
-		return nil, invalid("params", "An upgrade takes no parameters")
+		return nil, invalid("params", "Operations of kind %q take no parameters", in.Kind)
 	}
-	op, err := c.api.config.Lifecycle.Upgrade(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	op, err := start(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil, noTenant()
 	}

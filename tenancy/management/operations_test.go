@@ -68,6 +68,10 @@ func TestOperations(t *testing.T) {
 				})
 			},
 		},
+		{
+			name: "C5.27 backup without a directory", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "backup"}, status: 501,
+			code: "not_supported", holds: "add to the global option gatehouse for instance: backups /var/backups/gatehouse",
+		},
 		{name: "C8.19 progress", host: cpHost, token: machine("control_plane", "read:sync"), path: "/migrations", status: 200, holds: `"running":false`},
 		{name: "C8.19 progress is the platform's", host: cpHost, token: own, path: "/migrations", status: 403},
 		{
@@ -79,6 +83,23 @@ func TestOperations(t *testing.T) {
 		{name: "C5.30 there already", host: cpHost, token: admin(), method: "POST", path: "/tenants/beta/move", body: map[string]any{"provider": ""}, status: 400},
 		{name: "C5.30 unknown tenant", host: cpHost, token: admin(), method: "POST", path: "/tenants/ghost/move", body: map[string]any{"provider": "moon"}, status: 404},
 		{name: "C8.2 control plane", host: cpHost, token: admin(), method: "POST", path: "/tenants/control_plane/move", body: map[string]any{"provider": "moon"}, status: 403},
+	})
+	k.lifecycle.Backups = &tenancy.BackupStore{Dir: t.TempDir()}
+	k.run([]scenario{
+		{name: "C5.27 backup takes nothing", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "backup", "params": map[string]any{"file": "/etc/passwd"}}, status: 400, code: "invalid_body"},
+		{name: "C5.27 backup of a foreign tenant", host: cpHost, token: k.in("acme", person(ann, "create:tenant_operations")), method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "backup"}, status: 403},
+		{name: "C5.27 backup of nobody", host: cpHost, token: may, method: "POST", path: "/tenants/ghost/operations", body: map[string]any{"kind": "backup"}, status: 404},
+		{
+			name: "C5.27 backup", host: cpHost, token: may, method: "POST", path: "/tenants/beta/operations", body: map[string]any{"kind": "backup"}, status: 202,
+			holds: `"kind":"backup"`, check: func(t *testing.T, a answered) {
+				backup, _ := strings.CutPrefix(a.Header().Get("Location"), "/api/v2/operations/")
+				k.until("the backup does not end", func() bool {
+					op, err := tenancy.Operations.Get(k.cp(), backup)
+					return err == nil && op.Status == tenancy.OperationSucceeded
+				})
+			},
+		},
+		{name: "C5.28 what it came to", host: cpHost, token: may, path: "/tenants/beta/operations?kind=backup", status: 200, holds: `"progress":{"file":"beta.`},
 		{name: "delete", host: cpHost, token: admin(), method: "DELETE", path: "/tenants/beta", status: 204},
 		{name: "C8.12 the record stays", host: cpHost, token: admin(), path: made, status: 200, holds: `"tenant_id":"beta"`},
 	})

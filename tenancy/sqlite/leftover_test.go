@@ -11,36 +11,39 @@ import (
 
 // TestDropLeavesNoSecondName: a kill between a file's getting its name and losing
 // its temporary one leaves the tenant's data under both. Dropping the tenant removes
-// both, and nothing of a tenant whose name begins alike.
+// both, also where this process has made no file, and nothing of another tenant.
 func TestDropLeavesNoSecondName(t *testing.T) {
-	p := &Provider{Dir: t.TempDir()}
-	path := func(name string) string { return filepath.Join(p.Dir, name) }
+	dir := t.TempDir()
 	for _, id := range []string{"acme", "acme-2"} {
-		if err := p.Create(t.Context(), tenancy.Location{Tenant: id}); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Link(path(id+".db"), path(unfinished(path(id+".db"))+"123.db")); err != nil {
+		if err := (&Provider{Dir: dir}).Create(t.Context(), tenancy.Location{Tenant: id}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(path(unfinished(path("acme.db"))+"456.db-wal"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Drop(t.Context(), tenancy.Location{Tenant: "acme"}); err != nil {
-		t.Fatal(err)
-	}
-	var left []string
-	entries, err := os.ReadDir(p.Dir)
+	part, err := tenancy.CreatePart(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	second := part.Name()
+	for _, err := range []error{part.Close(), os.Remove(second), os.Link(filepath.Join(dir, "acme.db"), second)} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := (&Provider{Dir: dir}).Drop(t.Context(), tenancy.Location{Tenant: "acme"}); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var left []string
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if want := []string{".new-acme-2@123.db", "acme-2.db"}; !slices.Equal(left, want) {
+	if want := []string{"acme-2.db"}; !slices.Equal(left, want) {
 		t.Errorf("left are %v, want %v", left, want)
 	}
-	if err := (&Provider{Dir: filepath.Join(p.Dir, "none")}).Drop(t.Context(), tenancy.Location{Tenant: "acme"}); err != nil {
+	if err := (&Provider{Dir: filepath.Join(dir, "none")}).Drop(t.Context(), tenancy.Location{Tenant: "acme"}); err != nil {
 		t.Errorf("where there is no directory yet: %v", err)
 	}
 }
