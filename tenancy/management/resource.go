@@ -70,6 +70,9 @@ type Resource[T any] struct {
 	// Taken is said of a row that breaks uniqueness; nil means a general text.
 	Taken func(row *T) error
 
+	// Quota is the kind of rows that these count as (contract C5.18); "" for none.
+	Quota string
+
 	// Synced rows travel from the control plane to the tenants: a write there
 	// answers with its revision (contract C6.3).
 	Synced bool

@@ -96,7 +96,11 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 				return nil, err
 			}
 		}
-		stmts := []tenancy.Stmt{r.Table.Insert(ctx, row)}
+		stmts, err := r.withinQuota(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		stmts = append(stmts, r.Table.Insert(ctx, row))
 		if r.Also == nil {
 			return stmts, nil
 		}
@@ -106,6 +110,7 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, r.taken(row, err)
 	}
+	c.near(ctx)
 	if err := r.revision(ctx, c); err != nil {
 		return nil, err
 	}

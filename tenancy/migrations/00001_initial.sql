@@ -18,6 +18,7 @@ CREATE TABLE tenants (
 	metadata TEXT NOT NULL DEFAULT 'null',
 	inheritance TEXT NOT NULL DEFAULT 'null',
 	sync TEXT NOT NULL DEFAULT 'null',
+	quotas TEXT NOT NULL DEFAULT 'null',
 	placement TEXT NOT NULL DEFAULT '',
 	database TEXT NOT NULL DEFAULT '',
 	fence_from BIGINT NOT NULL DEFAULT 0,
