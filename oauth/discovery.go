@@ -88,6 +88,8 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		Introspection:       endpoint("/oauth/introspect"),
 		EndSession:          endpoint("/oidc/logout"),
 
+		BackchannelLogout: true, BackchannelSessionID: true,
+
 		ClaimsParameter:  true,
 		IssParameter:     true,
 		Scopes:           scopesSupported,

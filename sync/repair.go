@@ -140,6 +140,7 @@ func partOf(entities []string) *work {
 	}
 	w := work{settings: slices.Contains(entities, tenancy.KindSettings)}
 	w.connections.all = slices.Contains(entities, tenancy.KindConnection)
+	w.fallbacks = w.settings || w.connections.all
 	w.servers.all = slices.Contains(entities, tenancy.KindResourceServer) || slices.Contains(entities, tenancy.KindRole)
 	w.roles.all = w.servers.all
 	return &w

@@ -171,7 +171,12 @@ func (p *plan) compare() error {
 		p.skipped, p.pending, p.conflicts = p.state.Skipped, p.state.Pending, conflictsOf(p.state)
 	}
 	if p.work.settings {
-		return p.inherited()
+		if err := p.inherited(); err != nil {
+			return err
+		}
+	}
+	if p.work.fallbacks {
+		return p.fallbacks()
 	}
 	return nil
 }

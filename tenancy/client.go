@@ -42,6 +42,7 @@ type Client struct {
 	OrganizationRequireBehavior string               `json:"organization_require_behavior"`
 	DefaultOrganization         *DefaultOrganization `json:"default_organization" gorm:"serializer:jsontext"`
 
+	Logout                     *LogoutOptions    `json:"oidc_logout" gorm:"serializer:jsontext;column:oidc_logout"`
 	SSODisabled                bool              `json:"sso_disabled"`
 	RequirePushedAuthorization bool              `json:"require_pushed_authorization_requests"`
 	RevokeRefreshOnLogout      bool              `json:"revoke_refresh_token_on_logout"`

@@ -342,7 +342,8 @@ func writeRaw(ctx context.Context, file, role string) (err error) {
 	}
 	metadata, _ := json.Marshal(map[string]string{"raw": "1"})
 	for _, stmt := range []string{
-		fmt.Sprintf(`INSERT INTO roles (tenant_id, id, name, name_key, metadata) SELECT tenant, '%[1]s', '%[1]s', '%[1]s', '%[2]s' FROM gatehouse`, role, metadata),
+		fmt.Sprintf(`INSERT INTO roles (tenant_id, id, revision, created_at, updated_at, name, name_key, description, is_system, origin, metadata)
+			SELECT tenant, '%[1]s', 1, 0, 0, '%[1]s', '%[1]s', '', FALSE, '', '%[2]s' FROM gatehouse`, role, metadata),
 		`UPDATE sync_state SET updated_at = updated_at + 1`,
 	} {
 		if _, err := tx.ExecContext(ctx, stmt); err != nil {
