@@ -47,6 +47,8 @@ func TestConfigRefused(t *testing.T) {
 		{"control plane in no database", App{BaseDomain: "a.test", ControlPlane: &ControlPlane{Database: "main"}}, `control_plane: there is no database "main", only sqlite`},
 		{"limit of no database", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"main": 1}}, `open_databases: there is no database "main", only sqlite`},
 		{"limit of nothing", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 0}}, "open_databases: "},
+		{"backups beside the working directory", App{BaseDomain: "a.test", Backups: &Backups{Dir: "backups"}}, "backups: "},
+		{"no backup kept", App{BaseDomain: "a.test", Backups: &Backups{Dir: "/b", Keep: -1}}, "backups: "},
 		{"negative sync", App{BaseDomain: "a.test", Sync: &Sync{Workers: -1}}, "sync: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -42,6 +42,11 @@ var (
 		Help: "Attempts to tell a webhook, by host and result (delivered, failed, given_up).",
 	}, []string{"host", "result"})
 
+	limitedTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "gatehouse", Name: "rate_limited_requests_total",
+		Help: "Requests refused because there were too many, by what they were counted at (arrival, client, management).",
+	}, []string{"limit"})
+
 	tokensTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "gatehouse", Name: "tokens_issued_total",
 		Help: "Answers of the token endpoint that carried a token, by grant.",
@@ -50,7 +55,7 @@ var (
 
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, deliveriesTotal, tokensTotal, stateCollector{}} {
+	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, deliveriesTotal, limitedTotal, tokensTotal, stateCollector{}} {
 		var again prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &again) {
 			return err

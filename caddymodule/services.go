@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -27,6 +26,7 @@ type services struct {
 	keeper     *tenancy.Housekeeper
 	domains    *tenancy.Domains
 	upgrader   *tenancy.Upgrader
+	limiter    *tenancy.Limiter
 	logBook    *tenancy.LogBook
 	oauth      paths
 	login      paths
@@ -60,7 +60,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	c, log := &rt.config, newLog(rt)
 	tenancy.SetManagementAliases(c.ManagementAliases)
 
-	s = &services{pool: rt.store.pool}
+	s = &services{pool: rt.store.pool, limiter: c.RateLimit.limiter()}
 	s.logBook = &tenancy.LogBook{Pool: s.pool, MachineTokens: c.Logs.MachineTokens != nil && *c.Logs.MachineTokens, Log: log}
 	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
 	if !c.Logs.Off {
@@ -79,7 +79,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		Upgrader: s.upgrader, Backups: c.Backups.store(), Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		NoAPIExplorer: isFalse(c.Access.CreateAPIExplorer),
 	}
 
 	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {
@@ -87,8 +88,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	}
 	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
 	s.domains = &tenancy.Domains{Directory: s.directory, Prover: domainProver, Recorder: recorder, Log: log}
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
-	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
@@ -104,12 +105,12 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	}
 	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
-		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
+		return tokens.SelfCheck(ctx)
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log,
 	})
 	if err != nil {
 		return nil, err

@@ -34,6 +34,11 @@ type Config struct {
 	// Nil means there are none.
 	Issuers func(context.Context) []string
 
+	// Limit counts a request of a client of the entered tenant that proved who it
+	// is, tells the headers what is left, and returns an [tenancy.Error] with status
+	// 429 for one too many. Nil counts nothing.
+	Limit func(ctx context.Context, h http.Header, client string) error
+
 	// Log receives faults, once each. Default slog.Default().
 	Log *slog.Logger
 }
@@ -46,6 +51,7 @@ type Server struct {
 	now      func() time.Time
 	keys     *Keyring
 	issuers  func(context.Context) []string
+	limit    func(ctx context.Context, h http.Header, client string) error
 	log      *slog.Logger
 
 	routes   map[string]route
@@ -56,7 +62,7 @@ type Server struct {
 // New makes a server.
 func New(c Config) (*Server, error) {
 	s := &Server{
-		recorder: c.Recorder, login: c.Login, now: c.Now, keys: c.Keys, issuers: c.Issuers, log: c.Log,
+		recorder: c.Recorder, login: c.Login, now: c.Now, keys: c.Keys, issuers: c.Issuers, limit: c.Limit, log: c.Log,
 		verified: newVerifiedTokens(),
 	}
 	if s.recorder == nil {

@@ -61,11 +61,12 @@ func (d *Directory) HostsOf(id string) []string {
 	d.mu.RLock()
 	own := d.domains.byTenant[id]
 	d.mu.RUnlock()
-	return d.hosts.hostsOf(id, own)
+	return d.hosts.hostsOf(id, own, d.custom)
 }
 
-// hostsOf are the names of a tenant with these ready domains, primary first.
-func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
+// hostsOf are the names of a tenant with these ready domains, primary first. custom
+// is as for Resolve.
+func (h *Hosts) hostsOf(id string, own []*CustomDomain, custom func(host string) (string, bool)) []string {
 	var names []string
 	add := func(primary bool) {
 		for _, domain := range own {
@@ -78,7 +79,10 @@ func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
 	if id == h.ControlPlane {
 		names = append(names, h.ControlPlaneHosts...)
 	} else {
-		names = append(names, h.PrimaryHost(id))
+		host := h.PrimaryHost(id)
+		if named, _ := h.Resolve(host, nil); named == id {
+			names = append(names, host)
+		}
 	}
 	first := len(names)
 	for label, tenant := range h.Labels {
@@ -87,6 +91,16 @@ func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
 		}
 	}
 	slices.Sort(names[first:])
+	for _, r := range h.Resolvers {
+		for _, host := range r.HostsOf(id) {
+			if named, _ := h.Resolve(host, custom); named == id { // else somebody before it in the order has it
+				names = append(names, host)
+			}
+		}
+	}
 	add(false)
+	if len(names) == 0 { // links still need one
+		names = []string{h.PrimaryHost(id)}
+	}
 	return names
 }

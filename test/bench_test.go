@@ -342,7 +342,8 @@ func writeRaw(ctx context.Context, file string) (err error) {
 	}
 	metadata, _ := json.Marshal(map[string]string{"raw": "1"})
 	for _, stmt := range []string{
-		`INSERT INTO roles (tenant_id, id, name, name_key, metadata) SELECT tenant, 'raw', 'raw', 'raw', ` + "'" + string(metadata) + "'" + ` FROM gatehouse`,
+		`INSERT INTO roles (tenant_id, id, revision, created_at, updated_at, name, name_key, description, is_system, origin, metadata)
+			SELECT tenant, 'raw', 1, 0, 0, 'raw', 'raw', '', FALSE, '', ` + "'" + string(metadata) + "'" + ` FROM gatehouse`,
 		`UPDATE sync_state SET updated_at = updated_at + 1`,
 	} {
 		if _, err := tx.ExecContext(ctx, stmt); err != nil {

@@ -384,6 +384,36 @@ CREATE TABLE connections (
 
 CREATE UNIQUE INDEX connections_name ON connections (tenant_id, name);
 
+-- What a tenant falls back on, copied from the control plane by the sync loop: one
+-- row per connection, and one for the e-mail provider.
+
+CREATE TABLE fallbacks (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	covers TEXT NOT NULL DEFAULT '',
+	born BIGINT NOT NULL DEFAULT 0,
+	options TEXT NOT NULL DEFAULT 'null',
+	secrets TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE email_providers (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	enabled BOOLEAN NOT NULL DEFAULT FALSE,
+	default_from_address TEXT NOT NULL DEFAULT '',
+	credentials TEXT NOT NULL DEFAULT '',
+	settings TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -519,7 +549,7 @@ CREATE TABLE login_attempts (
 	PRIMARY KEY (tenant_id, id)
 );
 
-CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id);
+CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id, updated_at);
 
 CREATE INDEX login_attempts_by_expires_at ON login_attempts (tenant_id, expires_at);
 
@@ -736,6 +766,23 @@ CREATE TABLE operation_events (
 );
 
 CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);
+
+-- Idempotency-Keys of requests, with what became of these.
+
+CREATE TABLE request_keys (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	request TEXT NOT NULL DEFAULT '',
+	operation_id TEXT NOT NULL DEFAULT '',
+	status BIGINT NOT NULL DEFAULT 0,
+	header TEXT NOT NULL DEFAULT 'null',
+	body TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
 
 -- The control plane's record of custom domains, of all tenants: one table, so that
 -- a name has one owner. held is the domain while it is ready, else the row's id.
