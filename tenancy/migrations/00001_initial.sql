@@ -414,6 +414,22 @@ CREATE TABLE email_providers (
 	PRIMARY KEY (tenant_id, id)
 );
 
+CREATE TABLE outgoing_mails (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	message TEXT NOT NULL DEFAULT '',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX outgoing_mails_by_due_at ON outgoing_mails (tenant_id, due_at);
+
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
