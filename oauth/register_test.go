@@ -67,7 +67,6 @@ func TestRegistration(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.registration("acme", true)
-	f.registration("widgets", true)
 	_, err := tenancy.Connections.Update(f.in("acme"), "con_2", func(c *tenancy.Connection) error { c.IsDomainConnection = true; return nil })
 	f.must(err)
 	got := f.client("acme", http.MethodPost, pathRegister, "", map[string]any{
@@ -111,6 +110,16 @@ func TestRegistration(t *testing.T) {
 	if e := f.events.last("sapi"); e == nil || e.ClientID != id || strings.Contains(string(encoded(t, e)), token) {
 		t.Errorf("event %+v", e)
 	}
+}
+
+// What a registered client is good for, and where (C4.63, C9.7, C9.39).
+func TestRegisteredClient(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.registration("acme", true)
+	f.registration("widgets", true)
+	got := f.client("acme", http.MethodPost, pathRegister, "", nil)
+	id, token := got.text("client_id"), got.text("registration_access_token")
 	r := newForm("/oauth/token", values("grant_type", "authorization_code", "code", "x", "redirect_uri", "https://new.example.net/cb"))
 	r.SetBasicAuth(id, got.text("client_secret"))
 	f.send("acme", r).refused(400, "invalid_grant", "*") // it authenticates
