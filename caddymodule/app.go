@@ -89,15 +89,27 @@ type App struct {
 	// How many requests are let in. Default: so many that only a flood meets a limit.
 	RateLimit *RateLimit `json:"rate_limit,omitempty"`
 
+	// Where backups go that are asked for as operations. Default: nowhere; such
+	// operations are refused.
+	Backups *Backups `json:"backups,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 
 	// Who is told of what happens to tenants, and who is asked before.
 	Hooks []*Hook `json:"hooks,omitempty"`
 
+	// How mail leaves where no e-mail provider is configured. Default: not at all.
+	Email *Email `json:"email,omitempty"`
+
 	// Further audiences that name the management API, for installations that
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`
+
+	// Networks that are not public and that addresses may lead to all the same
+	// which tenants choose, such as 10.1.0.0/16: those that clients are told of
+	// logouts at. Default: none.
+	PrivateNetworks []string `json:"private_networks,omitempty"`
 
 	// The port in issuers and links. Default: the one a request names; in links
 	// that belong to no request, Caddy's HTTPS port. Set it where Caddy's port is

@@ -84,9 +84,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			address    <requests> <duration> | off
 //			management <requests> <duration> | off
 //		}
+//		backups            <directory> {
+//			keep <number>
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
+//			create_api_explorer [on|off]
 //		}
 //		hook               <url> {
 //			events        <types...>
@@ -94,7 +98,15 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private
 //		}
 //		hook               <module> ...
+//		email              smtp <host[:port]> | file <directory> | log {
+//			from          <address>
+//			login         <user> <password>
+//			security      starttls | tls | none
+//			trust         <file>
+//			allow_private
+//		}
 //		management_aliases <audiences...>
+//		private_networks   <networks...>
 //		port               <port>
 //	}
 //
@@ -129,9 +141,12 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
 		"rate_limit":         nested(&a.RateLimit),
+		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
+		"email":              nested(&a.Email),
 		"management_aliases": list(&a.ManagementAliases),
+		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")
 }
@@ -329,9 +344,22 @@ func (l *Logs) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads
 //
+//	backups <directory> {
+//		keep <number>
+//	}
+func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if err := text(&b.Dir)(d); err != nil {
+		return err
+	}
+	return words{"keep": number(&b.Keep, 1_000_000)}.block(d, "backups")
+}
+
+// UnmarshalCaddyfile reads
+//
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
+//		create_api_explorer [on|off]
 //	}
 func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -340,6 +368,7 @@ func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return words{
 		"default_roles":       listOrOff(&a.DefaultRoles),
 		"default_permissions": list(&a.DefaultPermissions),
+		"create_api_explorer": toggle(&a.CreateAPIExplorer),
 	}.block(d, "access")
 }
 
@@ -364,5 +393,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Sync)(nil)
 	_ caddyfile.Unmarshaler = (*Inherit)(nil)
 	_ caddyfile.Unmarshaler = (*Logs)(nil)
+	_ caddyfile.Unmarshaler = (*Backups)(nil)
 	_ caddyfile.Unmarshaler = (*Access)(nil)
 )

@@ -57,8 +57,8 @@ func newRuntime(a *App) (*runtime, error) {
 	rt := &runtime{store: taken.(*store), storeKey: key}
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
-		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, RateLimit: a.RateLimit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
-		Hooks: a.Hooks,
+		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Backups: a.Backups, RateLimit: a.RateLimit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
+		Hooks: a.Hooks, Email: a.Email, PrivateNetworks: a.PrivateNetworks,
 	}
 	rt.log.Store(a.log)
 	return rt, nil

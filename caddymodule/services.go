@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -83,7 +82,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		Upgrader: s.upgrader, Backups: c.Backups.store(), Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		NoAPIExplorer: isFalse(c.Access.CreateAPIExplorer),
 	}
 
 	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {
@@ -91,7 +91,9 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	}
 	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
 	s.domains = &tenancy.Domains{Directory: s.directory, Prover: domainProver, Recorder: recorder, Log: log}
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
+	post := s.newOutbox(c.Email, log)
+	post.Recorder = recorder
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -102,18 +104,23 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
+	client, err := c.outbound(10 * time.Second)
+	if err != nil {
+		return nil, err
+	}
+	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
-		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
+		return tokens.SelfCheck(ctx)
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log, Mail: post,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post}), api
 
 	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err
@@ -124,7 +131,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		}
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) {

@@ -91,11 +91,13 @@ func (l *Loop) repair(inside context.Context, op *tenancy.Operation) error {
 				return inside.Err() // called off: not this tenant's failure
 			case r.err != nil:
 				progress.Failed++
+				l.repairsFailed.Add(1)
 				if progress.Failure == "" {
 					progress.Failure = r.tenant + ": " + reason(r.err)
 				}
 			case r.wrote:
 				progress.Written++
+				l.repairedOnes.Add(1)
 			}
 			if time.Since(noted) < repairNotes {
 				return nil
@@ -138,6 +140,7 @@ func partOf(entities []string) *work {
 	}
 	w := work{settings: slices.Contains(entities, tenancy.KindSettings)}
 	w.connections.all = slices.Contains(entities, tenancy.KindConnection)
+	w.fallbacks = w.settings || w.connections.all
 	w.servers.all = slices.Contains(entities, tenancy.KindResourceServer) || slices.Contains(entities, tenancy.KindRole)
 	w.roles.all = w.servers.all
 	return &w

@@ -24,6 +24,8 @@ type picture struct {
 	permissions map[string][]permission            // by role id
 	rolesUsing  map[string][]string                // role ids by the id of a resource server
 	settings    map[string]json.RawMessage         // the control plane's own
+	offered     []tenancy.Fallback                 // what may be fallen back on, oldest first
+	offers      map[string]*tenancy.Fallback       // the same by id
 
 	// latest is the revision at which an entity changed last, of those that
 	// changed after since. It may hold changes newer than revision.
@@ -110,7 +112,7 @@ func (s *source) reread(inside context.Context, old *picture, head int64) (*pict
 	next := &picture{
 		rules: s.rules, revision: head, shared: old.shared, servers: old.servers, roles: old.roles, permissions: old.permissions,
 		connections: old.connections, unshared: maps.Clone(old.unshared),
-		rolesUsing: old.rolesUsing, settings: old.settings, latest: maps.Clone(old.latest), since: old.since,
+		rolesUsing: old.rolesUsing, settings: old.settings, offered: old.offered, offers: old.offers, latest: maps.Clone(old.latest), since: old.since,
 	}
 	seen, err := s.follow(inside, next)
 	if err != nil {
@@ -218,6 +220,11 @@ func (p *picture) read(inside context.Context, stale map[string]bool) error {
 			return err
 		}
 		p.connections = list
+	}
+	if p.offers == nil || stale[tenancy.KindConnection] || stale[tenancy.KindEmailProvider] {
+		if err := p.readFallbacks(inside); err != nil {
+			return err
+		}
 	}
 	if p.settings == nil || stale[tenancy.KindSettings] {
 		p.settings = map[string]json.RawMessage{}

@@ -11,10 +11,11 @@ import (
 type work struct {
 	servers, roles, connections selection
 	settings                    bool
+	fallbacks                   bool // what the tenant falls back on
 }
 
 // everything compares all there is.
-var everything = work{servers: selection{all: true}, roles: selection{all: true}, connections: selection{all: true}, settings: true}
+var everything = work{servers: selection{all: true}, roles: selection{all: true}, connections: selection{all: true}, settings: true, fallbacks: true}
 
 // selection is some entities of a kind, by their ids on the control plane, or
 // all of them.
@@ -72,6 +73,9 @@ func (p *picture) workAfter(applied int64) work {
 			roles[e.id] = true
 		case tenancy.KindConnection:
 			connections[e.id] = true
+			w.fallbacks = true
+		case tenancy.KindEmailProvider:
+			w.fallbacks = true
 		case tenancy.KindSettings:
 			w.settings = w.settings || e.id == tenancy.SettingsOwn || e.id == tenancy.AnyID
 		}

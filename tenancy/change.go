@@ -15,6 +15,7 @@ const (
 	KindConnection     = "connection"      // synced where it asks to be
 	KindSettings       = "settings"        // inherited
 	KindDomain         = "domain"          // a custom domain
+	KindEmailProvider  = "email_provider"  // fallen back on
 )
 
 // AnyID as the entity of a change means that any entity of the kind may be

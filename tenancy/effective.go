@@ -223,23 +223,51 @@ type Explanation struct {
 	Revision int64       `json:"revision"` // control-plane revision the inherited values are of
 	Mode     string      `json:"mode"`
 	Settings []Explained `json:"settings"`
+
+	Connections   []ExplainedOption `json:"connections"`    // of connections to elsewhere
+	EmailProvider *ExplainedMail    `json:"email_provider"` // null where something else was asked for
+}
+
+// ExplainedMail says which e-mail provider a tenant's mail goes through.
+type ExplainedMail struct {
+	Source string  `json:"source"`
+	Name   *string `json:"name"` // null for the installation's own way
 }
 
 // ExplainSettings explains every setting of the entered tenant, sorted by key,
-// or only the one named; another name is a 400.
+// its connections' options and its e-mail provider, or only what is named: a
+// setting, "connections", "connections.<strategy>" or "emails.provider". Another
+// name is a 400.
 func ExplainSettings(ctx context.Context, only string) (*Explanation, error) {
 	s, err := EffectiveSettings(ctx)
 	if err != nil {
 		return nil, err
 	}
 	keys := sortedKeys(settingKeys)
-	if only != "" {
+	strategy, connections := strings.CutPrefix(only, FallbackKey(""))
+	connections = connections || only == "connections"
+	if connections || only == FallbackEmail {
+		keys = nil
+	} else if only != "" {
 		if _, ok := settingKeys[only]; !ok {
 			return nil, Errorf(400, "invalid_query_string", "Query validation error: 'Unknown setting: %s' on property key", only)
 		}
 		keys = []string{only}
 	}
-	x := &Explanation{TenantID: s.tenant.ID, Mode: s.choice.Mode, Settings: make([]Explained, 0, len(keys))}
+	x := &Explanation{TenantID: s.tenant.ID, Mode: s.choice.Mode, Settings: make([]Explained, 0, len(keys)), Connections: []ExplainedOption{}}
+	if connections || only == "" {
+		if only == "connections" {
+			strategy = ""
+		}
+		if x.Connections, err = explainConnections(ctx, strategy); err != nil {
+			return nil, err
+		}
+	}
+	if only == FallbackEmail || only == "" {
+		if x.EmailProvider, err = explainMail(ctx); err != nil {
+			return nil, err
+		}
+	}
 	switch state, err := SyncStates.Get(ctx, SyncStateID); {
 	case err == nil:
 		x.Revision = state.Applied
@@ -248,6 +276,18 @@ func ExplainSettings(ctx context.Context, only string) (*Explanation, error) {
 	}
 	for _, key := range keys {
 		x.Settings = append(x.Settings, s.explain(key))
+	}
+	return x, nil
+}
+
+func explainMail(ctx context.Context) (*ExplainedMail, error) {
+	route, err := EmailRoute(ctx)
+	if err != nil {
+		return nil, err
+	}
+	x := &ExplainedMail{Source: route.Source}
+	if route.Provider != nil {
+		x.Name = &route.Provider.Name
 	}
 	return x, nil
 }

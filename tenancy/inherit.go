@@ -57,9 +57,13 @@ func (i Inheritance) excludedBy(key string) string {
 	return "mode " + InheritNone
 }
 
-// covering reports of a chosen key whether it is key or a parent of it.
+// covering reports of a chosen key whether it is key or a parent of it. The
+// e-mail provider may be called "email" too.
 func covering(key string) func(string) bool {
 	return func(chosen string) bool {
+		if chosen == "email" {
+			chosen = "emails"
+		}
 		return key == chosen || strings.HasPrefix(key, chosen+".")
 	}
 }

@@ -3,6 +3,7 @@ package tenancy_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,9 +28,19 @@ func furnish(t *testing.T, w *world, id string) {
 			tenancy.Passwords.Insert(ctx, &tenancy.Password{Row: tenancy.Row{ID: "auth0|1"}, Hash: "$password-hash$" + id}),
 			tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: "con_same"}, Name: "upstream", Secrets: map[string]string{"client_secret": "upstream secret"}}),
 			tenancy.Sessions.Insert(ctx, &tenancy.Session{Row: tenancy.Row{ID: "ses_same"}, TokenHash: "session hash"}),
+			tenancy.EmailProviders.Insert(ctx, &tenancy.EmailProvider{
+				Row: tenancy.Row{ID: tenancy.EmailProviderID}, Name: "smtp", Credentials: map[string]any{"smtp_pass": "mail password"},
+			}),
+			tenancy.Fallbacks.Insert(ctx, &tenancy.Fallback{
+				Row: tenancy.Row{ID: "con_cp"}, Covers: "connections.okta", Secrets: map[string]any{"client_secret": inheritedSecret},
+			}),
 		)
 	})
 }
+
+// inheritedSecret is the control plane's, and in no export of a tenant, whoever it
+// is for (contract C7.18).
+const inheritedSecret = "secret of the control plane"
 
 // otherInstallation has another master secret.
 func otherInstallation(t *testing.T) *world {
@@ -38,11 +49,11 @@ func otherInstallation(t *testing.T) *world {
 	if err := w.OpenControlPlane(t.Context(), admin); err != nil {
 		t.Fatal(err)
 	}
-	w.Verify = func(ctx context.Context, _ *tenancy.Tenant) error { return tenancy.VerifySeeded(ctx) }
+	w.Verify = func(ctx context.Context, _ *tenancy.Tenant) error { return tenancy.Ping(ctx) }
 	return w
 }
 
-var allSecrets = []string{"client secret in", "$password-hash$", "upstream secret", "session hash", "a2V5"} // the last is "key" as stored
+var allSecrets = []string{"client secret in", "$password-hash$", "upstream secret", "session hash", "mail password", inheritedSecret, "a2V5"} // the last is "key" as stored
 
 // TestExport: an export without secrets has none, an import of it makes a new
 // tenant with the same ids on another installation, and leaves another tenant
@@ -123,6 +134,13 @@ func TestExportWithSecrets(t *testing.T) {
 			t.Errorf("the export shows %q", secret)
 		}
 	}
+	opened, err := age.Decrypt(bytes.NewReader(b.Bytes()), mine)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines, err := io.ReadAll(opened); err != nil || !bytes.Contains(lines, []byte("mail password")) || bytes.Contains(lines, []byte(inheritedSecret)) {
+		t.Errorf("the recipient reads %d bytes without a secret of the tenant's own, or with one of the control plane's: %v", len(lines), err)
+	}
 	for _, identity := range []string{"", theirs.String()} {
 		if _, err := other.Import(t.Context(), bytes.NewReader(b.Bytes()), tenancy.ImportOptions{Identity: identity}); status(err) != 400 || !strings.Contains(err.Error(), "identity") {
 			t.Errorf("identity %q: %v", identity, err)
@@ -155,6 +173,13 @@ func TestExportWithSecrets(t *testing.T) {
 		}
 		if n, err := tenancy.Sessions.Count(ctx, tenancy.Filter{}); n != 0 || err != nil {
 			t.Errorf("%d sessions came along: %v", n, err)
+		}
+		m, err := tenancy.EmailProviders.Get(ctx, tenancy.EmailProviderID)
+		if err != nil || m.Credentials["smtp_pass"] != "mail password" {
+			t.Errorf("e-mail provider: %+v, %v", m, err)
+		}
+		if n, err := tenancy.Fallbacks.Count(ctx, tenancy.Filter{}); n != 0 || err != nil {
+			t.Errorf("%d secrets of the control plane came along: %v", n, err)
 		}
 		return nil
 	})

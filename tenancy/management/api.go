@@ -89,7 +89,9 @@ type Lifecycle interface {
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
+	StartBackup(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	Cancel(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
@@ -165,7 +167,7 @@ func table() []route {
 		resourceServers.routes(),
 		clients.routes(), clientRoutes, clientCredentialRoutes,
 		clientGrants.routes(), clientGrantRoutes,
-		connections.routes(), connectionRoutes,
+		connections.routes(), connectionRoutes, emailProvider.routes(),
 		users.routes(), userRoutes,
 		keyRoutes, domainRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)
@@ -231,7 +233,7 @@ func (a *API) serve(c *Call) {
 		c.fail(ctx, err)
 		return
 	}
-	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
+	body, err := c.perform(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

@@ -99,7 +99,8 @@ func validateConnection(ctx context.Context, c *Call, before, row *tenancy.Conne
 }
 
 // splitSecrets moves the secrets of options to where they are sealed. One that is
-// absent stays, null removes it; hints that are written back are dropped.
+// absent stays, null removes it, and stays behind as null, so that none is inherited
+// in its place (contract C7.15); hints that are written back are dropped.
 func splitSecrets(before, row *tenancy.Connection) error {
 	options, secrets := maps.Clone(row.Options), map[string]string{}
 	old := map[string]string{}
@@ -118,11 +119,11 @@ func splitSecrets(before, row *tenancy.Connection) error {
 		if !ok {
 			continue
 		}
-		delete(options, name)
 		switch v := v.(type) {
 		case nil:
 			delete(secrets, name)
 		case string:
+			delete(options, name)
 			secrets[name] = v
 		default:
 			return invalid("options."+name, "Expected type string")
@@ -206,6 +207,12 @@ func viewConnections(ctx context.Context, c *Call, rows []tenancy.Connection, an
 		for name, secret := range rows[i].Secrets {
 			options[name+"_hint"] = hint(secret)
 		}
+		// Of what is inherited only the names are shown (contract C7.18).
+		inForce, err := rows[i].EffectiveOptions(ctx)
+		if err != nil {
+			return err
+		}
+		answers[i].set("inherited_options", inForce.Inherited())
 		answers[i].set("options", options)
 		answers[i].set("enabled_clients", orEmpty(clientsOf[rows[i].ID]))
 	}

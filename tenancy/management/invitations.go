@@ -1,9 +1,9 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -18,7 +18,7 @@ import (
 // C5.44).
 var invitationRoutes = []route{
 	get("/organizations/{id}/invitations", ofOrganization(listInvitations), "read:organization_invitations"),
-	write(http.MethodPost, "/organizations/{id}/invitations", http.StatusOK, Handle(invite), "create:organization_invitations"),
+	write(http.MethodPost, "/organizations/{id}/invitations", http.StatusOK, Handle(invite), "create:organization_invitations").once(),
 	get("/organizations/{id}/invitations/{invitation}", ofOrganization(readInvitation), "read:organization_invitations"),
 	write(http.MethodDelete, "/organizations/{id}/invitations/{invitation}", http.StatusNoContent, ofOrganization(withdrawInvitation), "delete:organization_invitations"),
 }
@@ -121,16 +121,19 @@ func (c *Call) invite(ctx context.Context, org *tenancy.Organization, in *invita
 		Roles: orEmpty(in.Roles), AppMetadata: in.AppMetadata, UserMetadata: in.UserMetadata,
 		ExpiresAt: tenancy.At(c.api.config.Now().Add(time.Duration(ttl) * time.Second)),
 	}
-	err = tenancy.Commit(ctx, exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Clients, client.ID), tenancy.Invitations.Insert(ctx, row))
+	address := invitationURL(login, ticket, org)
+	insert := tenancy.Invitations.Insert(ctx, row)
+	o := invitationView(row)
+	o.set("invitation_url", address)
+	// The ticket is in no other place than this answer.
+	err = tenancy.Commit(ctx, append(tenancy.AnswerKey(ctx, c.route.status, encode(o)),
+		exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Clients, client.ID), insert)...)
 	if err != nil {
 		return nil, err
 	}
-	address := invitationURL(login, ticket, org)
 	if in.Send == nil || *in.Send {
 		c.mailInvitation(ctx, org, row, address)
 	}
-	o := invitationView(row)
-	o.set("invitation_url", address)
 	return o, nil
 }
 
@@ -221,16 +224,14 @@ func (c *Call) mailInvitation(ctx context.Context, org *tenancy.Organization, ro
 	if c.api.config.Mail == nil {
 		return
 	}
-	name := org.DisplayName
-	if name == "" {
-		name = org.Name
+	settings, err := tenancy.EffectiveSettings(ctx)
+	if err == nil {
+		m := mail.Invitation{
+			Inviter: row.InviterName, Organization: cmp.Or(org.DisplayName, org.Name), Until: row.ExpiresAt.Time(), Link: address,
+		}.Message(mail.Language(settings.Strings("enabled_locales")), row.Email)
+		m.Tenant = c.tenant.ID
+		err = c.api.config.Mail.Send(ctx, m)
 	}
-	name = strings.Join(strings.Fields(name), " ") // a subject is one line
-	err := c.api.config.Mail.Send(ctx, mail.Message{
-		Tenant: c.tenant.ID, Kind: "user_invitation", To: row.Email, Subject: "You are invited to " + name,
-		Text: fmt.Sprintf("%s invites you to join %s.\n\nAccept the invitation here, until %s:\n\n%s\n\nIf you did not expect this message, you can ignore it.\n",
-			row.InviterName, name, row.ExpiresAt.Time().UTC().Format("2 January 2006 15:04 UTC"), address),
-	})
 	if err != nil && c.api.config.Recorder != nil {
 		visit := tenancy.VisitOf(ctx)
 		c.api.config.Recorder.Record(ctx, tenancy.Event{

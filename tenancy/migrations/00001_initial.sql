@@ -101,10 +101,13 @@ CREATE TABLE clients (
 	organization_usage TEXT NOT NULL DEFAULT '',
 	organization_require_behavior TEXT NOT NULL DEFAULT '',
 	default_organization TEXT NOT NULL DEFAULT 'null',
+	oidc_logout TEXT NOT NULL DEFAULT 'null',
 	sso_disabled BOOLEAN NOT NULL DEFAULT FALSE,
 	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
 	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
 	client_metadata TEXT NOT NULL DEFAULT 'null',
+	registration_hash TEXT NOT NULL DEFAULT '',
+	registration TEXT NOT NULL DEFAULT 'null',
 	other TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
@@ -381,6 +384,52 @@ CREATE TABLE connections (
 
 CREATE UNIQUE INDEX connections_name ON connections (tenant_id, name);
 
+-- What a tenant falls back on, copied from the control plane by the sync loop: one
+-- row per connection, and one for the e-mail provider.
+
+CREATE TABLE fallbacks (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	covers TEXT NOT NULL DEFAULT '',
+	born BIGINT NOT NULL DEFAULT 0,
+	options TEXT NOT NULL DEFAULT 'null',
+	secrets TEXT NOT NULL DEFAULT '',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE email_providers (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	name TEXT NOT NULL DEFAULT '',
+	enabled BOOLEAN NOT NULL DEFAULT FALSE,
+	default_from_address TEXT NOT NULL DEFAULT '',
+	credentials TEXT NOT NULL DEFAULT '',
+	settings TEXT NOT NULL DEFAULT 'null',
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE TABLE outgoing_mails (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	message TEXT NOT NULL DEFAULT '',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX outgoing_mails_by_due_at ON outgoing_mails (tenant_id, due_at);
+
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -403,6 +452,7 @@ CREATE TABLE sessions (
 	created_at BIGINT NOT NULL DEFAULT 0,
 	updated_at BIGINT NOT NULL DEFAULT 0,
 	token_hash TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
 	user_id TEXT NOT NULL DEFAULT '',
 	connection TEXT NOT NULL DEFAULT '',
 	authenticated_at BIGINT NOT NULL DEFAULT 0,
@@ -422,6 +472,26 @@ CREATE UNIQUE INDEX sessions_token_hash ON sessions (tenant_id, token_hash);
 CREATE INDEX sessions_by_user_id ON sessions (tenant_id, user_id);
 
 CREATE INDEX sessions_by_expires_at ON sessions (tenant_id, expires_at);
+
+CREATE TABLE logouts (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	session_id TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
+	reason TEXT NOT NULL DEFAULT '',
+	told TEXT NOT NULL DEFAULT 'null',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX logouts_by_due_at ON logouts (tenant_id, due_at);
 
 CREATE TABLE login_sessions (
 	tenant_id TEXT NOT NULL,
@@ -712,6 +782,23 @@ CREATE TABLE operation_events (
 );
 
 CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);
+
+-- Idempotency-Keys of requests, with what became of these.
+
+CREATE TABLE request_keys (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	request TEXT NOT NULL DEFAULT '',
+	operation_id TEXT NOT NULL DEFAULT '',
+	status BIGINT NOT NULL DEFAULT 0,
+	header TEXT NOT NULL DEFAULT 'null',
+	body TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
 
 -- The control plane's record of custom domains, of all tenants: one table, so that
 -- a name has one owner. held is the domain while it is ready, else the row's id.
