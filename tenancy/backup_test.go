@@ -179,6 +179,9 @@ func TestRestoreRefused(t *testing.T) {
 			t.Fatalf("%s: there is a tenant now", name)
 		}
 	}
+	if _, err := w.Restore(t.Context(), path, tenancy.RestoreOptions{Placement: "moon"}); status(err) != 400 || !strings.Contains(err.Error(), "unknown placement 'moon'") {
+		t.Errorf("a restore into no placement: %v", err)
+	}
 	foreign := newWorld(t, filepath.Join(t.TempDir(), "tenants"), "another master secret, also 256 bits")
 	if err := foreign.OpenControlPlane(t.Context(), admin); err != nil {
 		t.Fatal(err)

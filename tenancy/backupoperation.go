@@ -127,7 +127,10 @@ func (l *Lifecycle) writeBackup(ctx context.Context, j *journal, progress func(P
 	}
 	defer leave()
 	if err := os.MkdirAll(l.Backups.Dir, 0o700); err != nil {
-		return "", nil, err
+		return "", nil, &Error{
+			Status: http.StatusServiceUnavailable, Code: "backup_failed", Message: "The directory for backups cannot be made: " + err.Error(),
+			Hint: `make it for the user that the server runs as, or name another with the option "backups"`, Cause: err,
+		}
 	}
 	path := filepath.Join(l.Backups.Dir, newBackupName(j.op.Subject, j.id(), time.Now()).file)
 	info, err := l.Backup(ctx, j.op.Subject, path, func(p Progress) {

@@ -150,7 +150,7 @@ func TestBackupOperationEnds(t *testing.T) {
 	w.Backups = &tenancy.BackupStore{Dir: filepath.Join(dir, namesIn(t, dir)[0])} // a file in its place
 	_, _, err := w.BackupNow(t.Context(), "acme", nil)
 	failed := w.lastOperation(t, "acme")
-	if err == nil || failed.Status != tenancy.OperationFailed || !strings.HasPrefix(failed.Error, "write: ") {
+	if status(err) != 503 || failed.Status != tenancy.OperationFailed || !strings.HasPrefix(failed.Error, "write: ") || !strings.Contains(failed.Error, `option "backups"`) {
 		t.Errorf("into no directory: %v, %+v", err, failed)
 	}
 	w.Backups = &tenancy.BackupStore{Dir: dir}

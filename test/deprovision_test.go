@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 	"github.com/gatehouse-id/gatehouse/tenancy/libsql"
 	"github.com/gatehouse-id/gatehouse/tenancy/libsql/sqldtest"
+	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
 	"github.com/gatehouse-id/gatehouse/tenancy/postgres"
 	"github.com/gatehouse-id/gatehouse/tenancy/postgres/postgrestest"
 	"github.com/gatehouse-id/gatehouse/tenancy/sqlite"
@@ -188,4 +191,115 @@ func TestDeprovisionEverywhere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestDeprovisionControlPlane: whichever engine the control plane is on, a deleted
+// tenant is named there by the record of what was done alone (contract C8.12), though
+// it had members, roles, invitations, domains and a backup; and restored, it has its
+// people and domains again. Another tenant keeps all of its own.
+func TestDeprovisionControlPlane(t *testing.T) {
+	for _, engine := range []string{"files", "rows", "schemas", "edge"} {
+		t.Run(engine, func(t *testing.T) {
+			e := everyEngine(t, engine)
+			e.Backups = &tenancy.BackupStore{Dir: filepath.Join(e.dir, "backups")}
+			cp := e.Directory.ControlPlane().ID
+			for _, id := range []string{"goner", "stays"} {
+				x, err := e.Create(t.Context(), tenancy.NewTenant{ID: id, FriendlyName: id, Placement: "files"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				e.in(t, cp, func(ctx context.Context) error { return befriend(ctx, x) })
+				if _, _, err := e.BackupNow(t.Context(), id, nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			goner, _ := e.Directory.ByID("goner")
+			kept := filepath.Join(e.dir, "kept")
+			if _, err := e.Backup(t.Context(), "goner", kept, nil); err != nil {
+				t.Fatal(err)
+			}
+			named := func(text string) (tables []string) {
+				t.Helper()
+				e.in(t, cp, func(ctx context.Context) (err error) { tables, err = tablesWith(ctx, text); return err })
+				return tables
+			}
+			before := named("stays")
+			if err := e.Delete(t.Context(), "goner"); err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{"goner", goner.OrganizationID, goner.DataKey} {
+				for _, table := range named(text) {
+					if text == "goner" && slices.Contains([]string{"operations", "change_log"}, table) {
+						continue // what was done, and that a row went
+					}
+					t.Errorf("%s is still in %s", text, table)
+				}
+			}
+			if now := named("stays"); !slices.Equal(now, before) || len(now) < 5 {
+				t.Errorf("the other tenant was in %v, and is in %v", before, now)
+			}
+			backups, err := os.ReadDir(filepath.Join(e.dir, "backups"))
+			if err != nil || len(backups) != 1 || !strings.HasPrefix(backups[0].Name(), "stays.") {
+				t.Errorf("backups %v, %v", backups, err)
+			}
+
+			back, err := e.Restore(t.Context(), kept, tenancy.RestoreOptions{Placement: "files"})
+			if err != nil || back.OrganizationID != goner.OrganizationID {
+				t.Fatalf("%+v, %v", back, err)
+			}
+			e.in(t, cp, func(ctx context.Context) error {
+				m, err := tenancy.Members.Count(ctx, tenancy.Filter{Where: "org_id = ?", Args: []any{goner.OrganizationID}})
+				d, err2 := tenancy.CustomDomains.First(ctx, "subject = ?", "goner")
+				if m != 1 || err2 != nil || d.Status != tenancy.DomainPending {
+					t.Errorf("restored with %d members, %+v", m, d)
+				}
+				return errors.Join(err, err2)
+			})
+		})
+	}
+}
+
+// befriend gives a tenant of everything that the control plane can have of one.
+func befriend(cp context.Context, x *tenancy.Tenant) error {
+	user := "ann-" + x.ID[:1]
+	role, err := tenancy.Roles.First(cp, "name_key = ?", tenancy.NameKeyOf(tenancy.RoleTenantAdmin))
+	if err != nil {
+		return err
+	}
+	return tenancy.Commit(cp,
+		tenancy.Users.Insert(cp, &tenancy.User{Row: tenancy.Row{ID: user}, Connection: "db", Email: user + "@example.com"}),
+		tenancy.Members.Insert(cp, tenancy.NewMember(x.OrganizationID, user)),
+		tenancy.UserRoles.Insert(cp, tenancy.NewUserRole(user, x.OrganizationID, role.ID)),
+		tenancy.Invitations.Insert(cp, &tenancy.Invitation{Row: tenancy.Row{ID: "uinv_" + x.ID[:1]}, OrgID: x.OrganizationID, TicketHash: user}),
+		tenancy.CustomDomains.Insert(cp, &tenancy.CustomDomain{
+			Row: tenancy.Row{ID: "cd_" + x.ID[:1]}, Subject: x.ID, Domain: "login." + x.ID + ".test", Held: "login." + x.ID + ".test",
+			Status: tenancy.DomainReady, Type: tenancy.DomainManaged,
+		}),
+	)
+}
+
+// tablesWith lists the tables of the entered tenant in which some column of text
+// holds the text.
+func tablesWith(ctx context.Context, text string) (tables []string, err error) {
+	for _, table := range migrations.Layout() {
+		var conditions []string
+		var args []any
+		for _, c := range table.Columns {
+			if c.Type == migrations.Text {
+				conditions, args = append(conditions, `"`+c.Name+`" LIKE ?`), append(args, "%"+text+"%")
+			}
+		}
+		if len(conditions) == 0 {
+			continue
+		}
+		var n int
+		err := tenancy.QueryRow(ctx, `SELECT COUNT(*) FROM `+table.Name+` WHERE tenant_id = @tenant AND (`+strings.Join(conditions, " OR ")+`)`, args, &n)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", table.Name, err)
+		}
+		if n > 0 {
+			tables = append(tables, table.Name)
+		}
+	}
+	return tables, nil
 }
