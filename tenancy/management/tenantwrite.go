@@ -80,8 +80,25 @@ func createTenant(ctx context.Context, c *Call) (any, error) {
 }
 
 // createdTenant answers a creation whose tenant was made for an earlier request
-// with the same key, as that one would have been, or goes on making it.
+// with the same key, as that one would have been, or goes on making it. Somebody
+// else may be at it, and done before this request comes to it.
 func createdTenant(ctx context.Context, c *Call, op *tenancy.Operation) (any, error) {
+	body, err := c.madeTenant(ctx, op)
+	if body != nil || err != nil {
+		return body, err
+	}
+	c.made = op.Subject
+	body, err = c.run(ctx)
+	if tenancy.StatusOf(err) == http.StatusConflict {
+		if done, lost := c.madeTenant(ctx, op); done != nil || lost != nil {
+			return done, lost
+		}
+	}
+	return body, err
+}
+
+// madeTenant shows the tenant that the operation has made; nil while it has not.
+func (c *Call) madeTenant(ctx context.Context, op *tenancy.Operation) (any, error) {
 	t, err := tenancy.Tenants.Get(ctx, op.Subject)
 	switch {
 	case errors.Is(err, tenancy.ErrNotFound), err == nil && t.CreatedAt > op.CreatedAt:
@@ -89,8 +106,7 @@ func createdTenant(ctx context.Context, c *Call, op *tenancy.Operation) (any, er
 	case err != nil:
 		return nil, err
 	case t.State != tenancy.StateActive && t.State != tenancy.StateSuspended:
-		c.made = op.Subject
-		return c.run(ctx)
+		return nil, nil
 	}
 	c.location(op)
 	if err := c.revision(ctx); err != nil {
