@@ -55,7 +55,7 @@ func newRuntime(a *App) (*runtime, error) {
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
 		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
-		Hooks: a.Hooks, Email: a.Email,
+		Hooks: a.Hooks, Email: a.Email, Connections: a.Connections,
 	}
 	rt.log.Store(a.log)
 	return rt, nil

@@ -38,7 +38,7 @@ var pointless = []string{"passwords", "signing_keys", "email_providers"}
 var homebound = []string{
 	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
-	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails",
+	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails", "upstream_logins",
 }
 
 // exported are the tables of an export, with those columns it has.
