@@ -2,8 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -42,10 +40,17 @@ func (q *question) wish(file bool) (w dataWish, err error) {
 	if err := q.body(&w); err != nil {
 		return w, err
 	}
-	if file && !filepath.IsAbs(w.File) {
-		return w, tenancy.Errorf(http.StatusBadRequest, "invalid_body", "file has to be an absolute path, not %q", w.File)
+	if file {
+		w.File, err = absolute(w.File)
 	}
-	return w, nil
+	return w, err
+}
+
+func absolute(path string) (string, error) {
+	if !filepath.IsAbs(path) {
+		return path, tenancy.Errorf(http.StatusBadRequest, "invalid_body", "file has to be an absolute path, not %q", path)
+	}
+	return path, nil
 }
 
 // rows is report in the form that work on rows tells its progress in.
@@ -99,26 +104,35 @@ func moveTenant(ctx context.Context, s *services, q *question) (any, error) {
 }
 
 func backUp(ctx context.Context, s *services, q *question) (any, error) {
-	w, err := q.wish(true)
+	w, err := q.wish(false)
 	if err != nil {
 		return nil, err
 	}
-	return described(s.lifecycle.Backup(ctx, q.id(), w.File, q.rows))
+	if w.File == "" {
+		path, info, err := s.lifecycle.BackupNow(ctx, q.id(), q.rows)
+		return described(path, info, err)
+	}
+	if w.File, err = absolute(w.File); err != nil {
+		return nil, err
+	}
+	info, err := s.lifecycle.Backup(ctx, q.id(), w.File, q.rows)
+	return described(w.File, info, err)
 }
 
 // fileView is a file that was written.
 type fileView struct {
+	File   string    `json:"file"`
 	Tenant string    `json:"tenant"`
 	Taken  time.Time `json:"taken"`
 	Rows   int64     `json:"rows"`
 	Bytes  int64     `json:"bytes"`
 }
 
-func described(info *tenancy.FileInfo, err error) (any, error) {
+func described(path string, info *tenancy.FileInfo, err error) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return fileView{info.Tenant, info.Taken, info.Rows, info.Bytes}, nil
+	return fileView{path, info.Tenant, info.Taken, info.Rows, info.Bytes}, nil
 }
 
 // export writes into a new file, which appears whole or not at all: a half one
@@ -128,26 +142,12 @@ func export(ctx context.Context, s *services, q *question) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	taken := tenancy.Errorf(http.StatusConflict, "file_exists", "There is a file %s already", w.File)
-	if _, err := os.Lstat(w.File); err == nil {
-		return nil, taken
-	}
-	f, err := os.CreateTemp(filepath.Dir(w.File), ".export-*") // for this user only
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
-	info, err := s.lifecycle.Export(ctx, q.id(), f, tenancy.ExportOptions{IncludeSecrets: w.Secrets, Recipient: w.Recipient, Progress: q.rows})
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = os.Link(f.Name(), w.File) // unlike rename, never replaces
-	}
-	if errors.Is(err, fs.ErrExist) {
-		err = taken
-	}
-	return described(info, err)
+	var info *tenancy.FileInfo
+	err = tenancy.WriteNew(w.File, func(f *os.File) error {
+		info, err = s.lifecycle.Export(ctx, q.id(), f, tenancy.ExportOptions{IncludeSecrets: w.Secrets, Recipient: w.Recipient, Progress: q.rows})
+		return err
+	})
+	return described(w.File, info, err)
 }
 
 func restore(ctx context.Context, s *services, q *question) (any, error) {
@@ -155,7 +155,25 @@ func restore(ctx context.Context, s *services, q *question) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return viewed(s.lifecycle.Restore(ctx, w.File, tenancy.RestoreOptions{Placement: w.Placement, Force: w.Force, Progress: q.rows}))
+	t, err := s.lifecycle.Restore(ctx, w.File, tenancy.RestoreOptions{Placement: w.Placement, Force: w.Force, Progress: q.rows})
+	if err != nil {
+		return nil, err
+	}
+	s.prove(ctx, t.ID)
+	return viewed(t, nil)
+}
+
+// prove looks for the proofs of a restored tenant's domains: where they still stand,
+// the domains are ready at once. The others say themselves what is missing.
+func (s *services) prove(ctx context.Context, tenant string) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	list, err := s.domains.List(ctx, tenant)
+	for i := 0; err == nil && i < len(list); i++ {
+		if list[i].Status == tenancy.DomainPending {
+			_, _ = s.domains.Verify(ctx, tenant, list[i].ID)
+		}
+	}
 }
 
 func importTenant(ctx context.Context, s *services, q *question) (any, error) {

@@ -37,6 +37,8 @@ type tenantView struct {
 	Organization  string             `json:"organization_id,omitempty"`
 	Reason        string             `json:"reason,omitempty"` // why it is failed or suspended
 	LastOperation *tenancy.Operation `json:"last_operation,omitempty"`
+
+	LastOperationID string `json:"last_operation_id,omitempty"`
 }
 
 func viewTenant(t *tenancy.Tenant) tenantView {
@@ -107,7 +109,7 @@ func showTenant(ctx context.Context, s *services, q *question) (any, error) {
 		v.Reason = t.ProvisioningError
 	}
 	if last, err := tenancy.LastOperation(inside, t.ID); err == nil {
-		v.LastOperation = last
+		v.LastOperation, v.LastOperationID = last, last.ID
 	}
 	return v, nil
 }

@@ -14,8 +14,8 @@ import (
 )
 
 // announcer tells Caddy's events what happens to tenants, and keeps for webhooks
-// what was not written with its cause: that of synchronisation and custom
-// domains. Nobody waits for it; where it cannot follow, events are dropped and counted in the log, webhooks
+// what was not written with its cause: that of synchronisation, custom domains and
+// settings. Nobody waits for it; where it cannot follow, events are dropped and counted in the log, webhooks
 // for tenants' life cycle are not.
 type announcer struct {
 	runtime   *runtime
@@ -45,11 +45,11 @@ func (a *announcer) announce(n tenancy.Notice) {
 	a.push(announced{n, true})
 }
 
-// Record implements [tenancy.Recorder]: what synchronisation reports and what
-// becomes of custom domains is told as well.
+// Record implements [tenancy.Recorder]: what synchronisation reports, what becomes
+// of custom domains, and that settings changed is told as well.
 func (a *announcer) Record(_ context.Context, e tenancy.Event) {
 	switch e.Description {
-	case "sync.applied", "sync.failed", "tenant.domain.verified", "tenant.domain.disabled":
+	case "sync.applied", "sync.failed", "tenant.domain.verified", "tenant.domain.disabled", "tenant.settings.updated":
 	default:
 		return
 	}
@@ -58,8 +58,12 @@ func (a *announcer) Record(_ context.Context, e tenancy.Event) {
 		return
 	}
 	id, _ := data["tenant_id"].(string)
+	by, _ := data["actor"].(string)
+	delete(data, "actor")
 	delete(data, "error") // it may name files and machines of the platform
-	a.push(announced{*tenancy.NewNotice(e.Description, id, data), false})
+	n := tenancy.NewNotice(e.Description, id, data)
+	n.Actor = by
+	a.push(announced{*n, false})
 }
 
 // Run tells until ctx ends.

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -55,6 +56,10 @@ type App struct {
 	// Further labels of tenants: label to tenant id.
 	Labels map[string]string `json:"labels,omitempty"`
 
+	// What says which tenant a host is, asked in this order after the control
+	// plane's own hosts. Default: custom_domain, subdomain.
+	Resolve []json.RawMessage `json:"resolve,omitempty" caddy:"namespace=gatehouse.resolvers inline_key=resolver"`
+
 	// Where tenants' databases are: by default in the first, or in the one that
 	// is named when a tenant is made. Default: SQLite files in the data directory,
 	// where the control plane is too unless its own option says otherwise.
@@ -81,6 +86,13 @@ type App struct {
 	// What tenants' own logs keep.
 	Logs *Logs `json:"logs,omitempty"`
 
+	// How many requests are let in. Default: so many that only a flood meets a limit.
+	RateLimit *RateLimit `json:"rate_limit,omitempty"`
+
+	// Where backups go that are asked for as operations. Default: nowhere; such
+	// operations are refused.
+	Backups *Backups `json:"backups,omitempty"`
+
 	// What a tenant's first administrator may do.
 	Access *Access `json:"access,omitempty"`
 
@@ -97,6 +109,11 @@ type App struct {
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`
 
+	// Networks that are not public and that addresses may lead to all the same
+	// which tenants choose, such as 10.1.0.0/16: those that clients are told of
+	// logouts at. Default: none.
+	PrivateNetworks []string `json:"private_networks,omitempty"`
+
 	// The port in issuers and links. Default: the one a request names; in links
 	// that belong to no request, Caddy's HTTPS port. Set it where Caddy's port is
 	// mapped to another one outside.
@@ -107,7 +124,9 @@ type App struct {
 	hosts   *tenancy.Hosts
 	events  *caddyevents.App
 	poolKey string
-	runtime *runtime // nil until Provision has taken it from the pool
+
+	resolvers []tenancy.HostResolver
+	runtime   *runtime // nil until Provision has taken it from the pool
 }
 
 // CaddyModule implements [caddy.Module].
@@ -120,6 +139,9 @@ func (*App) CaddyModule() caddy.ModuleInfo {
 // writes nothing and opens nothing.
 func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx, a.log = ctx, ctx.Logger()
+	if err := a.loadResolvers(ctx); err != nil {
+		return err
+	}
 	if err := a.resolve(); err != nil {
 		return err
 	}

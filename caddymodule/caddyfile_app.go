@@ -46,6 +46,9 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		labels {
 //			<label> <tenant>
 //		}
+//		resolve            <resolvers...> | {
+//			<resolver> ...
+//		}
 //		database           <name> <kind> ...
 //		open_databases     <number> {
 //			<database name> <number>
@@ -75,9 +78,19 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			keep           <duration>
 //			machine_tokens [on|off]
 //		}
+//		rate_limit {
+//			tenant     <requests> <duration> | off
+//			client     <requests> <duration> | off
+//			address    <requests> <duration> | off
+//			management <requests> <duration> | off
+//		}
+//		backups            <directory> {
+//			keep <number>
+//		}
 //		access {
 //			default_roles       <roles...> | off
 //			default_permissions <scopes...>
+//			create_api_explorer [on|off]
 //		}
 //		hook               <url> {
 //			events        <types...>
@@ -97,10 +110,11 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private   [on|off]
 //		}
 //		management_aliases <audiences...>
+//		private_networks   <networks...>
 //		port               <port>
 //	}
 //
-// `sync off`, `inherit off` and `logs off` turn the feature off. Only database,
+// `sync off`, `inherit off`, `logs off` and `rate_limit off` turn the feature off. Only database,
 // hook, exclude and transform may be repeated.
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // gatehouse
@@ -123,17 +137,21 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"reserved":           listOrOff(&a.Reserved),
 		"reserved_serve":     text(&a.ReservedServe),
 		"labels":             a.parseLabels,
+		"resolve":            a.parseResolve,
 		"database":           a.parseDatabase,
 		"open_databases":     a.parseOpenDatabases,
 		"keys":               list(&a.Keys),
 		"sync":               nested(&a.Sync),
 		"inherit":            nested(&a.Inherit),
 		"logs":               nested(&a.Logs),
+		"rate_limit":         nested(&a.RateLimit),
+		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"email":              nested(&a.Email),
 		"connections":        nested(&a.Connections),
 		"management_aliases": list(&a.ManagementAliases),
+		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),
 	}.block(d, "gatehouse", "database", "hook")
 }
@@ -331,9 +349,22 @@ func (l *Logs) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads
 //
+//	backups <directory> {
+//		keep <number>
+//	}
+func (b *Backups) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if err := text(&b.Dir)(d); err != nil {
+		return err
+	}
+	return words{"keep": number(&b.Keep, 1_000_000)}.block(d, "backups")
+}
+
+// UnmarshalCaddyfile reads
+//
 //	access {
 //		default_roles       <roles...> | off
 //		default_permissions <scopes...>
+//		create_api_explorer [on|off]
 //	}
 func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
@@ -342,6 +373,7 @@ func (a *Access) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	return words{
 		"default_roles":       listOrOff(&a.DefaultRoles),
 		"default_permissions": list(&a.DefaultPermissions),
+		"create_api_explorer": toggle(&a.CreateAPIExplorer),
 	}.block(d, "access")
 }
 
@@ -366,5 +398,6 @@ var (
 	_ caddyfile.Unmarshaler = (*Sync)(nil)
 	_ caddyfile.Unmarshaler = (*Inherit)(nil)
 	_ caddyfile.Unmarshaler = (*Logs)(nil)
+	_ caddyfile.Unmarshaler = (*Backups)(nil)
 	_ caddyfile.Unmarshaler = (*Access)(nil)
 )

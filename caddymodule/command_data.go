@@ -3,10 +3,12 @@ package caddymodule
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -57,18 +59,22 @@ was, and the same command again goes on.`,
 			},
 		},
 		command{
-			name: "backup", args: "TENANT FILE", least: 2, most: 2, short: "Writes everything a tenant has into a new file, while it serves",
+			name: "backup", args: "TENANT [FILE]", least: 1, most: 2, short: "Writes everything a tenant has into a new file, while it serves",
 			long: `The file is as of one moment. Secrets in it stay sealed, and the tenant's key is in
 it sealed with the master secret: keep that somewhere else, and as long as the
-backups. The file is written by the server, on the server's machine.`,
-			examples: []string{"backup acme /var/backups/acme.backup"},
+backups. The file is written by the server, on the server's machine. Without FILE it
+is one of those in the directory of the option "backups", which keeps the newest of
+each tenant and removes them with the tenant.`,
+			examples: []string{"backup acme", "backup acme /var/backups/acme.backup"},
 			run:      func(t *terminal) error { return t.write("backup", dataWish{}) },
 		},
 		command{
 			name: "restore", args: "FILE", least: 1, most: 1, short: "Brings a tenant back from a backup",
 			long: `The whole file is checked before anything is touched. A tenant that serves is
 replaced with --force only, in one step at the end, and what it had is kept for a
-day. Only the installation that made a backup can restore it; see import.`,
+day. With a tenant that was gone come its organization, those members who are still
+users of the control plane with what they may do, and its domains once proven again.
+Only the installation that made a backup can restore it; see import.`,
 			examples: []string{"restore /var/backups/acme.backup", "restore /var/backups/acme.backup --force --placement dedicated"},
 			flags: func(c *cobra.Command) {
 				placementFlag(c)
@@ -130,15 +136,17 @@ func (t *terminal) bring(path string, wish dataWish) (err error) {
 
 // write has the server write a file of a tenant.
 func (t *terminal) write(what string, wish dataWish) (err error) {
-	if wish.File, err = filepath.Abs(t.arg(1)); err != nil {
-		return err
+	if file := t.arg(1); file != "" {
+		if wish.File, err = filepath.Abs(file); err != nil {
+			return err
+		}
 	}
 	var v fileView
 	if err := t.follow(http.MethodPost, tenantPath(t.arg(0), what), wish, &v); err != nil {
 		return err
 	}
 	return t.show(v, func(w io.Writer) {
-		_, _ = fmt.Fprintf(w, "%s has %d rows of tenant %s, %d bytes.\n", wish.File, v.Rows, v.Tenant, v.Bytes)
+		_, _ = fmt.Fprintf(w, "%s has %d rows of tenant %s, %d bytes.\n", v.File, v.Rows, v.Tenant, v.Bytes)
 	})
 }
 
@@ -182,8 +190,8 @@ func (v *upgrades) table(w io.Writer) {
 	if len(v.Versions) > 0 {
 		_, _ = fmt.Fprintln(w)
 		row(w, "PLACEMENT", "SCHEMA")
-		for name, version := range v.Versions {
-			row(w, name, version)
+		for _, name := range slices.Sorted(maps.Keys(v.Versions)) {
+			row(w, name, v.Versions[name])
 		}
 	}
 	if len(v.Failures) > 0 {

@@ -159,6 +159,7 @@ func (v *tenantView) table(w io.Writer) {
 	row(w, "created:", moment(v.CreatedAt))
 	if o := v.LastOperation; o != nil {
 		row(w, "last operation:", fmt.Sprintf("%s %s, attempt %d, %s", o.Kind, o.Status, o.Attempt, moment(o.UpdatedAt)))
+		row(w, "its id:", v.LastOperationID)
 		if o.Error != "" {
 			row(w, "its error:", o.Error)
 		}

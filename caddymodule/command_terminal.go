@@ -115,6 +115,11 @@ func (t *terminal) show(v any, table func(w io.Writer)) error {
 		_, err = fmt.Fprintln(t.out, string(text))
 		return err
 	}
+	return t.showTable(table)
+}
+
+// showTable prints what table writes for people.
+func (t *terminal) showTable(table func(w io.Writer)) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
 	table(w)
 	return w.Flush()

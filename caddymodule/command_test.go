@@ -108,6 +108,14 @@ func TestCommands(t *testing.T) {
 				t.Errorf("a suspended tenant answers %d", r.status)
 			}
 			s.run("tenants", "resume", "acme").holds(t, "Tenant acme is active")
+			var shown tenantView
+			if err := json.Unmarshal([]byte(s.run("tenants", "show", "acme", "--json").holds(t).out), &shown); err != nil {
+				t.Error(err)
+			}
+			s.run("operations", "show", shown.LastOperationID).holds(t, "provision succeeded", "reserve", "activate")
+			s.run("operations", "cancel", shown.LastOperationID).fails(t, exitFailed, "Operation is succeeded and cannot be cancelled")
+			s.run("operations", "retry", shown.LastOperationID).fails(t, exitFailed, "cannot be retried")
+			s.run("operations", "cancel", "op_none").fails(t, exitFailed, "There is no operation 'op_none'", "tenants show")
 
 			var list tenantList
 			if err := json.Unmarshal([]byte(s.run("tenants", "list", "--json").holds(t).out), &list); err != nil || list.Total != 3 || len(list.Tenants) != 3 {

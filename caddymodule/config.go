@@ -125,7 +125,24 @@ type Logs struct {
 	MachineTokens *bool `json:"machine_tokens,omitempty"`
 }
 
-// Access says what a tenant's first administrator may do within it.
+// Backups says where backups go that nobody names a file for.
+type Backups struct {
+	// The directory, on each node. Placeholders are replaced.
+	Dir string `json:"dir"`
+
+	// How many backups of each tenant stay. Default: 7.
+	Keep int `json:"keep,omitempty"`
+}
+
+// store is where the backups go; nil for nowhere.
+func (b *Backups) store() *tenancy.BackupStore {
+	if b == nil {
+		return nil
+	}
+	return &tenancy.BackupStore{Dir: b.Dir, Keep: b.Keep}
+}
+
+// Access says who may do what within a new tenant.
 type Access struct {
 	// Names of roles of the control plane. Default: Tenant Admin. An empty list
 	// gives none.
@@ -133,6 +150,10 @@ type Access struct {
 
 	// Scopes of the management API, beside the roles. Default: none.
 	DefaultPermissions []string `json:"default_permissions,omitempty"`
+
+	// Whether a new tenant has a client "API Explorer Application", a machine that
+	// may use the tenant's whole management API. Default: true.
+	CreateAPIExplorer *bool `json:"create_api_explorer,omitempty"`
 }
 
 // resolve replaces the placeholders and checks what can be checked without
@@ -163,6 +184,9 @@ func (a *App) resolve() error {
 	if a.Client != nil {
 		replace("client", true, &a.Client.ID, &a.Client.Secret)
 		a.Client = unlessEmpty(a.Client)
+	}
+	if a.Backups != nil {
+		replace("backups", false, &a.Backups.Dir)
 	}
 	for _, h := range a.Hooks {
 		replace("hook", false, &h.URL, &h.Secret)
@@ -239,7 +263,7 @@ var (
 )
 
 func (a *App) hostRules() tenancy.Hosts {
-	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels}
+	rules := tenancy.Hosts{BaseDomain: a.BaseDomain, Reserved: a.Reserved, ReservedServe: a.ReservedServe, Labels: a.Labels, Resolvers: a.resolvers}
 	if a.ControlPlane != nil {
 		rules.ControlPlane, rules.ControlPlaneHosts = a.ControlPlane.ID, a.ControlPlane.Hosts
 	}
@@ -279,11 +303,21 @@ func (a *App) completeParts() (errs []error) {
 	if a.Logs.Keep == 0 {
 		a.Logs.Keep = caddy.Duration(30 * 24 * time.Hour)
 	}
+	if b := a.Backups; b != nil && (!filepath.IsAbs(b.Dir) || b.Keep < 0) {
+		wrong("backups: needs an absolute path and a number that is not negative, not %q and %d", b.Dir, b.Keep)
+	}
 	for _, h := range a.Hooks {
 		if err := h.check(); err != nil {
 			errs = append(errs, err)
 		}
 	}
+	if _, err := a.networks(); err != nil {
+		errs = append(errs, err)
+	}
+	if a.RateLimit == nil {
+		a.RateLimit = new(RateLimit)
+	}
+	errs = append(errs, a.RateLimit.check()...)
 	if a.Email != nil {
 		if err := a.Email.complete(a.BaseDomain); err != nil {
 			errs = append(errs, err)

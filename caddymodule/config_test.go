@@ -47,6 +47,8 @@ func TestConfigRefused(t *testing.T) {
 		{"control plane in no database", App{BaseDomain: "a.test", ControlPlane: &ControlPlane{Database: "main"}}, `control_plane: there is no database "main", only sqlite`},
 		{"limit of no database", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"main": 1}}, `open_databases: there is no database "main", only sqlite`},
 		{"limit of nothing", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 0}}, "open_databases: "},
+		{"backups beside the working directory", App{BaseDomain: "a.test", Backups: &Backups{Dir: "backups"}}, "backups: "},
+		{"no backup kept", App{BaseDomain: "a.test", Backups: &Backups{Dir: "/b", Keep: -1}}, "backups: "},
 		{"mail from nobody", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test"}}, "email: smtp needs whom mail is from; add: from no-reply@a.test"},
 		{"mail from no address", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test", From: "Example"}}, `email: from: "Example" is no address`},
 		{"mail to no port", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test:smtp", From: "a@x.test"}}, `email: smtp: "smtp" is no port`},

@@ -12,6 +12,7 @@
 //	caddy.storage.gatehouse      storage.go          certificates and locks in the control plane
 //	gatehouse.databases.sqlite   database_sqlite.go  tenants as SQLite files
 //	gatehouse.databases.postgres database_postgres.go  tenants in PostgreSQL, three ways
+//	gatehouse.resolvers.*        resolver.go         whose host a host is
 //
 // # State and reloads
 //

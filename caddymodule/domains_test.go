@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,20 @@ func TestDomainCommands(t *testing.T) {
 		}
 	}
 	s.run("domains", "remove", "widgets", host).fails(t, exitFailed, "The tenant has no such domain")
+	// A restored tenant has its domain again, once it is proven again.
+	file := filepath.Join(t.TempDir(), "acme")
+	s.run("backup", "acme", file).holds(t)
+	for _, proven := range []bool{false, true} {
+		s.run("tenants", "delete", "acme", "--yes").holds(t)
+		if zone.records.Delete(txt.Name); proven {
+			zone.records.Store(txt.Name, txt.Value)
+		}
+		s.run("restore", file).holds(t, "Tenant acme is active")
+		if status, _ := issuer(); (status == http.StatusOK) != proven || allowed(host) != proven {
+			t.Errorf("restored, proven %t: discovery answers %d, a certificate is allowed: %t", proven, status, allowed(host))
+		}
+	}
+	s.run("domains", "list", "acme").holds(t, host, "ready", "yes")
 	s.run("domains", "remove", "acme", host).holds(t, "Tenant acme no longer has "+host)
 	if status, _ := issuer(); status != http.StatusNotFound || allowed(host) {
 		t.Errorf("removed: discovery answers %d, a certificate is allowed: %t", status, allowed(host))

@@ -11,8 +11,9 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// A reload with other expressions has every tenant compared anew, although nothing
-// changed on the control plane; one that fails is in the status.
+// SC-095 with the expressions of a Caddyfile: a reload with other ones has every
+// tenant compared anew, although nothing changed on the control plane; one that fails
+// is in the status.
 func TestReloadExpressions(t *testing.T) {
 	s := newServer(t).start()
 	s.tenant("acme")

@@ -127,6 +127,7 @@ func (a *App) loadHooks(ctx caddy.Context) error {
 		if h.Raw == nil {
 			continue
 		}
+		written := h.Raw // loading takes it out of the field, and key wants it
 		module, err := ctx.LoadModule(h, "Raw")
 		if err != nil {
 			return fmt.Errorf("hook: %w", err)
@@ -135,7 +136,7 @@ func (a *App) loadHooks(ctx caddy.Context) error {
 		if !ok {
 			return fmt.Errorf("hook: %T is no hook", module)
 		}
-		h.module = m
+		h.module, h.Raw = m, written
 	}
 	return nil
 }

@@ -86,7 +86,7 @@ func (h *Handler) arrive(s *services, r *http.Request, id string) (*tenancy.Visi
 		describe(r, nil)
 		return nil, nil, &invalidHost
 	}
-	t, ok := s.directory.ByHost(visit.Host)
+	t, ok := s.named(r, visit)
 	if !ok || t.State == tenancy.StateDeleting {
 		describe(r, nil)
 		return nil, nil, &unknownHost
@@ -111,6 +111,10 @@ func (h *Handler) serve(s *services, t *tenancy.Tenant, visit *tenancy.Visit, w 
 		return orNotFound(w, r, next)
 	}
 	if refused := s.refuses(t, r.URL.Path, visit.RequestID); refused != nil {
+		refused.answer(w, r)
+		return nil
+	}
+	if refused := s.limits(w.Header(), r, t, visit); refused != nil {
 		refused.answer(w, r)
 		return nil
 	}

@@ -79,10 +79,21 @@ func (s *services) tenantOf(r *http.Request) *tenancy.Tenant {
 	if err != nil {
 		return nil
 	}
-	if t, ok := s.directory.ByHost(visit.Host); ok && t.State != tenancy.StateDeleting {
-		return t
+	return existing(s.named(r, visit))
+}
+
+// named returns the tenant that a request names: by its host, or by what a trusted
+// proxy says where the configuration asks for that. Then the visit's issuer is the
+// tenant's primary one, because the host is not known to be its own.
+func (s *services) named(r *http.Request, visit *tenancy.Visit) (*tenancy.Tenant, bool) {
+	if !fromTrustedProxy(r) {
+		return s.directory.ByHost(visit.Host)
 	}
-	return nil
+	t, byHeader, ok := s.directory.ByRequest(visit.Host, r.Header)
+	if ok && byHeader {
+		visit.Issuer = s.issuersOf(t)[0]
+	}
+	return t, ok
 }
 
 // describe tells the access log and placeholders of the tenant; nil is none.

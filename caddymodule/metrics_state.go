@@ -29,6 +29,10 @@ var (
 	syncLag          = describeState("sync_lag_revisions", "Revisions the tenant furthest behind lacks.")
 	syncVisits       = describeState("sync_visits_total", "Times a tenant was brought up to date.")
 	syncFailures     = describeState("sync_failures_total", "Times a tenant could not be brought up to date.")
+	syncCompared     = describeState("sync_drift_checks_total", "Times a tenant was compared with the control plane because somebody asked for drift.")
+	syncDiffering    = describeState("sync_drift_found_total", "Differences found in these comparisons.")
+	syncRepaired     = describeState("sync_repairs_total", "Times a repair changed something in a tenant.")
+	syncUnrepaired   = describeState("sync_repair_failures_total", "Times a repair could not be done in a tenant.")
 	sweepsRemoved    = describeState("housekeeping_removed_rows_total", "Expired rows removed, by table.", "table")
 	sweepsDone       = describeState("housekeeping_visits_total", "Times a tenant was swept for expired rows.")
 	logWritten       = describeState("log_entries_written_total", "Entries written to tenants' logs.")
@@ -47,6 +51,7 @@ func (stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		tenantCount, registryRead, passwordsWaiting, passwordsRefused, passwordsDone,
 		syncBehind, syncFailed, syncConflicts, syncProblems, syncLag, syncVisits, syncFailures,
+		syncCompared, syncDiffering, syncRepaired, syncUnrepaired,
 		sweepsRemoved, sweepsDone, sweepsFailed, upgradesRunning, upgradesLeft, upgradesFailing, upgradesDone, upgradesFailed, logWritten, logDropped, logWaiting,
 	} {
 		ch <- d
@@ -91,6 +96,10 @@ func (stateCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(syncLag, float64(loop.Lag))
 	counter(syncVisits, loop.Visits)
 	counter(syncFailures, loop.Failures)
+	counter(syncCompared, loop.Compared)
+	counter(syncDiffering, loop.Differing)
+	counter(syncRepaired, loop.Repaired)
+	counter(syncUnrepaired, loop.RepairFailures)
 	collectUpgrades(s.upgrader, gauge, counter)
 	entries := s.logBook.Stats()
 	counter(logWritten, entries.Written)

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -27,6 +26,7 @@ type services struct {
 	keeper     *tenancy.Housekeeper
 	domains    *tenancy.Domains
 	upgrader   *tenancy.Upgrader
+	limiter    *tenancy.Limiter
 	logBook    *tenancy.LogBook
 	oauth      paths
 	login      paths
@@ -37,6 +37,9 @@ type services struct {
 	// issuersOf are those of a tenant, under any scheme and port that the
 	// installation is reached under: the known ones and those of issuers given.
 	issuersOf func(t *tenancy.Tenant, like ...string) []string
+
+	// missing is whether the control plane did not answer at the start.
+	missing bool
 
 	// setup is the secret of the link by which the first administrator is made;
 	// "" once there is one.
@@ -60,7 +63,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	c, log := &rt.config, newLog(rt)
 	tenancy.SetManagementAliases(c.ManagementAliases)
 
-	s = &services{pool: rt.store.pool}
+	s = &services{pool: rt.store.pool, limiter: c.RateLimit.limiter()}
 	s.logBook = &tenancy.LogBook{Pool: s.pool, MachineTokens: c.Logs.MachineTokens != nil && *c.Logs.MachineTokens, Log: log}
 	recorder := tenancy.Recorders{logRecorder{rt}, metricsRecorder{}}
 	if !c.Logs.Off {
@@ -79,7 +82,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.upgrader = &tenancy.Upgrader{Pool: s.pool, Directory: s.directory, Log: log}
 	s.lifecycle = &tenancy.Lifecycle{
 		Pool: s.pool, Directory: s.directory, Master: rt.store.master, Keys: keys, Sync: s.sync, Recorder: recorder,
-		Upgrader: s.upgrader, Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		Upgrader: s.upgrader, Backups: c.Backups.store(), Placement: c.placement(), OwnerRoles: c.Access.DefaultRoles, OwnerPermissions: c.Access.DefaultPermissions,
+		NoAPIExplorer: isFalse(c.Access.CreateAPIExplorer),
 	}
 
 	if s.lifecycle.Hooks, err = c.builtIn(); err != nil {
@@ -87,10 +91,10 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	}
 	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
 	s.domains = &tenancy.Domains{Directory: s.directory, Prover: domainProver, Recorder: recorder, Log: log}
-	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.DropCopies}
+	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
 	post := s.newOutbox(c.Email, log)
 	post.Recorder = recorder
-	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Issuers: func(ctx context.Context) []string {
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
@@ -100,30 +104,47 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
+	client, err := c.outbound(10 * time.Second)
+	if err != nil {
+		return nil, err
+	}
+	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
-		return errors.Join(tenancy.VerifySeeded(ctx), tokens.SelfCheck(ctx))
+		return tokens.SelfCheck(ctx)
 	}
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Recorder: recorder, Log: log, Mail: post,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log, Mail: post,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, like[0])}), api
 
-	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
+	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err
 	}
-	if s.setup, err = s.setupToken(ctx); err != nil {
-		return nil, err
+	if !s.missing {
+		if s.setup, err = s.setupToken(ctx); err != nil {
+			return nil, err
+		}
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, post.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
-		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
+		func(ctx context.Context) {
+			s.directory.RunKeeper(ctx, keeper{rt}, rt.store.master, func(err error) {
+				log.Error("the directory could not be kept for a start without the control plane", "error", err)
+			})
+		},
+		func(ctx context.Context) {
+			if s.missing {
+				s.heal(ctx, rt, log)
+			}
+			resume(ctx, s.lifecycle, log)
+		},
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
 	}
 	return s, nil

@@ -100,6 +100,9 @@ func verifyIn(ctx context.Context, s *services, t *tenancy.Tenant, token string)
 // token's issuer that says (C1.1 is for hosts that `gatehouse` serves).
 func (h *TenantAuth) tenantOf(s *services, r *http.Request, visit *tenancy.Visit) (*tenancy.Tenant, *refusal) {
 	t, named := h.tenantOfHost(s, visit.Host)
+	if t == nil && !named {
+		t = existing(s.named(r, visit)) // by what a trusted proxy says
+	}
 	of := func(host string) *tenancy.Tenant { t, _ := h.tenantOfHost(s, host); return t }
 	switch {
 	case misdirected(r, t, of):

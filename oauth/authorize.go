@@ -136,7 +136,7 @@ func errLoginRequired() *oauthError { return refuse(fosite.ErrLoginRequired, "Lo
 
 // expel ends the session of a user who was blocked (contract C2.10, C3.7).
 func (s *Server) expel(ctx context.Context, w http.ResponseWriter, p *person) error {
-	if err := s.EndSession(ctx, p.session.ID); err != nil {
+	if err := s.EndSession(ctx, p.session.ID, tenancy.AccountDeactivated); err != nil {
 		return err
 	}
 	clearSessionCookie(ctx, w)

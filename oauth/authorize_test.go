@@ -144,7 +144,7 @@ func TestOrganizationPicker(t *testing.T) {
 	// The session may end between the request and the choice.
 	state = stateOf(t, b.authorize(), "/u/organization-picker")
 	b.alterLogin(state, func(l *tenancy.LoginSession) { l.ChosenOrgID = "org_2" })
-	f.must(f.server.EndSession(f.in("acme"), session.ID))
+	f.must(f.server.EndSession(f.in("acme"), session.ID, tenancy.SessionRevoked))
 	stateOf(t, b.resume(state), "/u/login")
 
 	f.must(tenancy.Members.Delete(f.in("acme"), tenancy.Join("org_2", ada)))

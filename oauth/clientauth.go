@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
+	"net/http"
 	"slices"
 
 	"github.com/ory/fosite"
@@ -56,6 +57,16 @@ func (s *Server) authenticate(ctx context.Context, c *credentials) (*tenancy.Cli
 		return nil, refused
 	}
 	return client, nil
+}
+
+// countRequest counts a request of a client that proved who it is. Anybody may
+// say that he is a public client, so those are not counted: else one could use up
+// the limit of the other.
+func (s *Server) countRequest(ctx context.Context, w http.ResponseWriter, client *tenancy.Client) error {
+	if s.limit == nil || client.IsPublic() {
+		return nil
+	}
+	return s.limit(ctx, w.Header(), client.ID)
 }
 
 // authenticateConfidential is [Server.authenticate] for endpoints that tell only

@@ -56,6 +56,9 @@ func (s *Server) device(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	narrowOrigin(w, r, client)
+	if err := s.countRequest(ctx, w, client); err != nil {
+		return err
+	}
 	if err := mayUse(client, grantDevice); err != nil {
 		return err
 	}

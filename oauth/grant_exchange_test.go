@@ -219,7 +219,7 @@ func TestTokenExchangeSubject(t *testing.T) {
 	f.block("acme", ada, true)
 	f.exchangeToken("acme", token).refused(403, "access_denied", "user is blocked") // C2.10
 	f.block("acme", ada, false)
-	f.must(f.server.EndSession(f.in("acme"), "ses_1"))
+	f.must(f.server.EndSession(f.in("acme"), "ses_1", tenancy.SessionRevoked))
 	f.exchangeToken("acme", token).refused(400, "invalid_grant", text) // C3.31
 	f.introspect("acme", exchanged, "client_id", m2mID, "client_secret", m2mSecret).inactive("its session ended too")
 	token = f.subject("acme", codeFor{})

@@ -170,11 +170,10 @@ func (x *exchange) announceBlock(ctx context.Context, attempt tenancy.Attempt, g
 // same moment has not logged in.
 func (x *exchange) noteLogin(ctx context.Context, attempt tenancy.Attempt, password *tenancy.Password) error {
 	now := tenancy.At(x.server.now())
-	err := tenancy.Commit(ctx, password.Unchanged(ctx),
+	err := tenancy.Commit(ctx, append(attempt.Right(ctx), password.Unchanged(ctx),
 		tenancy.SQL(ctx, `UPDATE users SET last_login = ?, last_ip = ?, logins_count = logins_count + 1, updated_at = ?,
 			revision = revision + 1 WHERE tenant_id = @tenant AND id = ? AND blocked = ?`,
-			now, tenancy.VisitOf(ctx).ClientIP, now, attempt.UserID, false).Once(),
-		attempt.Clear(ctx))
+			now, tenancy.VisitOf(ctx).ClientIP, now, attempt.UserID, false).Once())...)
 	if errors.Is(err, tenancy.ErrStale) {
 		return errWrongPassword().because(errors.New("changed while logging in"))
 	}

@@ -47,6 +47,9 @@ func (s *Server) introspect(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.countRequest(ctx, w, client); err != nil {
+		return err
+	}
 	token := request.get("token")
 	if token == "" {
 		return refuse(fosite.ErrInvalidRequest, "Missing required parameter: token")

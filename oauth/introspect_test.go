@@ -90,7 +90,7 @@ func TestIntrospectRefreshToken(t *testing.T) {
 	f.allowIntrospection("acme", m2mID)
 	f.introspect("acme", token, "client_id", m2mID, "client_secret", m2mSecret).inactive("of another client, though its resource server lists the caller")
 
-	f.must(f.server.EndSession(f.in("acme"), "ses_1"))
+	f.must(f.server.EndSession(f.in("acme"), "ses_1", tenancy.SessionRevoked))
 	if got := f.introspect("acme", token).active("after logout (C3.36)"); got.json["sid"] != nil {
 		t.Errorf("sid %v of a session that ended", got.json["sid"])
 	}
@@ -159,7 +159,7 @@ func TestIntrospectionOfDeadTokens(t *testing.T) {
 		name string
 		end  func(token string)
 	}{
-		{"session ended", func(string) { f.must(f.server.EndSession(f.in("acme"), "ses_1")) }},
+		{"session ended", func(string) { f.must(f.server.EndSession(f.in("acme"), "ses_1", tenancy.SessionRevoked)) }},
 		{"user blocked", func(string) { f.block("acme", ada, true) }},
 		{"revoked", func(token string) {
 			f.ask("acme", "/oauth/revoke", "client_id", webID, "client_secret", webSecret, "token", token).ok()

@@ -19,13 +19,15 @@ func TestVerifyLive(t *testing.T) {
 		}
 	}
 	for name, end := range map[string]func(*fixture, context.Context, *Claims){
-		"session ended": func(f *fixture, ctx context.Context, c *Claims) { f.must(f.server.EndSession(ctx, c.SessionID)) },
+		"session ended": func(f *fixture, ctx context.Context, c *Claims) {
+			f.must(f.server.EndSession(ctx, c.SessionID, tenancy.SessionRevoked))
+		},
 		"member removed": func(f *fixture, ctx context.Context, c *Claims) {
 			f.must(tenancy.Commit(ctx, tenancy.RemoveMember(ctx, c.OrgID, c.Subject)...))
 		},
 		"user blocked": func(f *fixture, ctx context.Context, c *Claims) {
 			f.block("acme", c.Subject, true)
-			f.must(tenancy.Commit(ctx, tenancy.EndAccess(ctx, c.Subject)...))
+			f.must(tenancy.Commit(ctx, tenancy.EndAccess(ctx, c.Subject, tenancy.SessionRevoked)...))
 		},
 		"user removed": func(f *fixture, ctx context.Context, c *Claims) {
 			f.must(tenancy.Commit(ctx, tenancy.RemoveUser(ctx, c.Subject)...))

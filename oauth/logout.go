@@ -191,7 +191,7 @@ func (s *Server) logOut(w http.ResponseWriter, r *http.Request, session *tenancy
 		event.ClientID, event.ClientName = client.ID, client.Name
 	}
 	if session != nil {
-		if err := s.EndSession(ctx, session.ID); err != nil {
+		if err := s.EndSession(ctx, session.ID, tenancy.LogoutByClient); err != nil {
 			return err
 		}
 		event.UserID, event.Connection = session.UserID, session.Connection

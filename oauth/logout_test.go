@@ -259,7 +259,7 @@ func TestRefreshAfterLogout(t *testing.T) {
 			s.IdleExpiresAt = tenancy.At(f.clock.now())
 			f.must(tenancy.Commit(f.in("acme"), tenancy.Sessions.Replace(f.in("acme"), s)))
 		},
-		"revoked": func(b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID)) },
+		"revoked": func(b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID, tenancy.SessionRevoked)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fixture{t: t, server: f.server, inside: f.inside, clock: f.clock}
@@ -300,7 +300,7 @@ func TestRefreshForeignSession(t *testing.T) {
 	f := newFixture(t)
 	token := f.refreshToken("acme", codeFor{})
 	f.refreshToken("widgets", codeFor{})
-	f.must(f.server.EndSession(f.in("acme"), "ses_1"))
+	f.must(f.server.EndSession(f.in("acme"), "ses_1", tenancy.SessionRevoked))
 	if sid := f.refresh("acme", token).ok().claims("access_token")["sid"]; sid != nil {
 		t.Errorf("sid %v of the session of widgets", sid)
 	}

@@ -46,6 +46,9 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.countRequest(ctx, w, client); err != nil {
+		return err
+	}
 	params, err := request.authorization(client)
 	if err != nil {
 		return err

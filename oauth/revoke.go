@@ -23,6 +23,9 @@ func (s *Server) revoke(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	narrowOrigin(w, r, client)
+	if err := s.countRequest(ctx, w, client); err != nil {
+		return err
+	}
 	token := request.get("token")
 	if token == "" {
 		return refuse(fosite.ErrInvalidRequest, "Missing required parameter: token")

@@ -43,10 +43,10 @@ func (s *Server) sessionByID(ctx context.Context, id string) (*tenancy.Session, 
 func (s *Server) sessionWhere(ctx context.Context, condition string, value string) (*tenancy.Session, error) {
 	var row tenancy.Session
 	var device, clients, methods, other string
-	err := tenancy.QueryRow(ctx, `SELECT id, revision, token_hash, user_id, connection, authenticated_at,
+	err := tenancy.QueryRow(ctx, `SELECT id, revision, token_hash, issuer, user_id, connection, authenticated_at,
 		last_interacted_at, idle_expires_at, expires_at, persistent, device, clients, methods, other, created_at
 		FROM sessions WHERE tenant_id = @tenant AND `+condition, []any{value},
-		&row.ID, &row.Revision, &row.TokenHash, &row.UserID, &row.Connection, &row.AuthenticatedAt,
+		&row.ID, &row.Revision, &row.TokenHash, &row.Issuer, &row.UserID, &row.Connection, &row.AuthenticatedAt,
 		&row.LastInteractedAt, &row.IdleExpiresAt, &row.ExpiresAt, &row.Persistent, &device, &clients, &methods, &other, &row.CreatedAt)
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil, nil
@@ -97,7 +97,7 @@ func (s *Server) logIn(ctx context.Context, l *tenancy.LoginSession, a *authoriz
 	now, visit, value := tenancy.At(s.now()), tenancy.VisitOf(ctx), tenancy.NewToken()
 	fresh := &tenancy.Session{
 		Row: tenancy.Row{ID: tenancy.NewID("ses_", 24), CreatedAt: now}, TokenHash: tenancy.HashToken(value),
-		UserID: l.UserID, Connection: l.Connection, AuthenticatedAt: l.AuthenticatedAt, Methods: l.Methods,
+		Issuer: visit.Issuer, UserID: l.UserID, Connection: l.Connection, AuthenticatedAt: l.AuthenticatedAt, Methods: l.Methods,
 		LastInteractedAt: now, ExpiresAt: now.Add(policy.Absolute), Persistent: policy.Persistent,
 		Device: tenancy.Device{
 			InitialIP: visit.ClientIP, InitialUserAgent: visit.UserAgent,
@@ -132,7 +132,7 @@ func storeSession(ctx context.Context, fresh, old *tenancy.Session) ([]tenancy.S
 	case old.ID == fresh.ID:
 		return []tenancy.Stmt{tenancy.Sessions.Replace(ctx, fresh)}, nil
 	}
-	ended, err := endSession(ctx, old.ID)
+	ended, err := endSession(ctx, old.ID, tenancy.SessionRevoked)
 	return append(ended, tenancy.Sessions.Insert(ctx, fresh)), err
 }
 
@@ -165,18 +165,18 @@ func (s *Server) useSession(ctx context.Context, live *tenancy.Session, a *autho
 
 // EndSession ends a session: silent authentication, userinfo and introspection
 // refuse its tokens from now on (C3.31). Refresh tokens go on, except those of
-// clients that want theirs to end with it (C3.36). A session that is not there
-// is success.
-func (s *Server) EndSession(ctx context.Context, id string) error {
-	stmts, err := endSession(ctx, id)
+// clients that want theirs to end with it (C3.36). Clients that have an address
+// for it are told afterwards (C3.37). A session that is not there is success.
+func (s *Server) EndSession(ctx context.Context, id string, why tenancy.LogoutReason) error {
+	stmts, err := endSession(ctx, id, why)
 	if err != nil {
 		return err
 	}
 	return tenancy.Commit(ctx, stmts...)
 }
 
-func endSession(ctx context.Context, id string) ([]tenancy.Stmt, error) {
-	stmts := []tenancy.Stmt{tenancy.Sessions.Remove(ctx, id)}
+func endSession(ctx context.Context, id string, why tenancy.LogoutReason) ([]tenancy.Stmt, error) {
+	stmts := tenancy.EndSessions(ctx, why, "id = ?", id)
 	live, err := tenancy.Sessions.Get(ctx, id)
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return stmts, nil

@@ -111,8 +111,8 @@ func TestEndSessionAndRefreshTokens(t *testing.T) {
 			f.must(tenancy.Grants.Create(f.in(tenant), &g))
 		}
 	}
-	f.must(f.server.EndSession(f.in("acme"), id))
-	f.must(f.server.EndSession(f.in("acme"), id)) // a session that is not there is success
+	f.must(f.server.EndSession(f.in("acme"), id, tenancy.SessionRevoked))
+	f.must(f.server.EndSession(f.in("acme"), id, tenancy.SessionRevoked)) // a session that is not there is success
 	for tenant, want := range map[string]int64{"acme": 2, "widgets": 3} {
 		n, err := tenancy.Grants.Count(f.in(tenant), tenancy.Filter{Where: "kind = ?", Args: []any{tenancy.GrantRefresh}})
 		if err != nil || n != want {

@@ -44,7 +44,9 @@ func TestSilentTable(t *testing.T) {
 			c.Value = tenancy.HashToken(c.Value)
 		}, want: loginRequired, session: true},
 		{
-			row: "C3.5 revoked", prepare: func(f *fixture, b *browser) { f.must(f.server.EndSession(f.in("acme"), b.session().ID)) },
+			row: "C3.5 revoked", prepare: func(f *fixture, b *browser) {
+				f.must(f.server.EndSession(f.in("acme"), b.session().ID, tenancy.SessionRevoked))
+			},
 			want: loginRequired,
 		},
 		{row: "C3.5 idle too long", prepare: func(f *fixture, _ *browser) { f.clock.advance(72*time.Hour + time.Second) }, want: loginRequired},

@@ -24,6 +24,9 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	narrowOrigin(w, r, c)
+	if err := s.countRequest(ctx, w, c); err != nil {
+		return err
+	}
 	if err := mayUse(c, request.grant); err != nil {
 		return err
 	}

@@ -63,6 +63,42 @@ func BenchmarkSyncClosedTenants(b *testing.B) {
 	b.ReportMetric(api.Seconds()*1000/n, "api-ms")
 }
 
+// BenchmarkSyncBacklog has tenants whose databases are closed find a hundred changes
+// of ten roles at once, and compares with finding one, by turns: "x-one" is how much
+// longer that takes.
+func BenchmarkSyncBacklog(b *testing.B) {
+	const tenants, changes = 300, 100
+	h := newHouseOf(b, 64)
+	l := h.loop(func(c *Config) { c.Workers = 4 })
+	for i := range tenants {
+		must(b, l.Snapshot(context.Background(), h.tenant(fmt.Sprintf("s%04d", i), nil)))
+	}
+	for i := range 10 {
+		h.addRole(role(fmt.Sprint("rol", i), fmt.Sprint("Role ", i)))
+	}
+	start(b, l)()
+	edits := 0
+	catchUp := func(n int) time.Duration {
+		for range n {
+			edits++
+			update(h, tenancy.Roles, platform, fmt.Sprint("rol", edits%10), func(r *tenancy.Role) { r.Description = fmt.Sprint("edit ", edits) })
+		}
+		began := time.Now()
+		stop := start(b, l)
+		settle(b, l)
+		took := time.Since(began)
+		stop()
+		return took
+	}
+	catchUp(1)
+	var one, many time.Duration
+	for b.Loop() {
+		one += catchUp(1)
+		many += catchUp(changes)
+	}
+	b.ReportMetric(many.Seconds()/one.Seconds(), "x-one")
+}
+
 // change makes one change of several rows in one batch.
 func change(h *house, round int) {
 	h.onCP(func(ctx context.Context) {

@@ -54,6 +54,7 @@ type TenantDrift struct {
 	TenantID string
 	Drift    []Drift
 	Err      error // why the tenant could not be compared
+	Of       int   // how many tenants are compared in all, so that progress can be shown
 }
 
 // Drift compares tenants with the control plane, a bounded number at a time, and
@@ -62,6 +63,16 @@ type TenantDrift struct {
 // tenant that is not there.
 func (l *Loop) Drift(ctx context.Context, f DriftFilter, yield func(TenantDrift) error) error {
 	return l.differences(ctx, f, &l.rules, yield)
+}
+
+// Plan is [Loop.Drift] as a repair would see it: by its policy, of the tenants and
+// kinds it names. Each [Drift.Action] is what the repair would do. Another error is
+// a 400 for a repair that cannot be.
+func (l *Loop) Plan(ctx context.Context, wish tenancy.Repair, yield func(TenantDrift) error) error {
+	if err := CheckRepair(wish); err != nil {
+		return err
+	}
+	return l.differences(ctx, DriftFilter{TenantIDs: wish.TenantIDs, Entities: wish.Entities}, l.rules.with(wish.OnConflict), yield)
 }
 
 func (l *Loop) differences(ctx context.Context, f DriftFilter, by *rules, yield func(TenantDrift) error) error {
@@ -73,9 +84,14 @@ func (l *Loop) differences(ctx context.Context, f DriftFilter, by *rules, yield 
 	if err != nil {
 		return err
 	}
-	return inOrder(ctx, l.workers, page(list, f), func(ctx context.Context, t *tenancy.Tenant) TenantDrift {
+	list = page(list, f)
+	return inOrder(ctx, l.workers, list, func(ctx context.Context, t *tenancy.Tenant) TenantDrift {
 		found, err := l.driftOf(ctx, t, p, by, f.Entities)
-		return TenantDrift{t.ID, found, err}
+		if err == nil {
+			l.compared.Add(1)
+			l.differing.Add(int64(len(found)))
+		}
+		return TenantDrift{t.ID, found, err, len(list)}
 	}, yield)
 }
 

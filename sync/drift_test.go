@@ -196,8 +196,9 @@ func planOf(t *testing.T, l *Loop, wish tenancy.Repair) []string {
 	return list
 }
 
-// A repair is planned without writing, and then does what was planned, in the
-// tenants and kinds asked for (contract C5.103, C6.23).
+// SC-089: what was edited in a tenant's database is listed; a repair is planned
+// without writing, and then does what was planned, in the tenants and kinds asked
+// for (contract C5.102, C5.103, C6.23).
 func TestRepair(t *testing.T) {
 	h, l := synced(t, plain, "acme", "other", "widgets")
 	runRepairs(t, l)

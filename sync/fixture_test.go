@@ -302,6 +302,12 @@ func (h *house) dump(tenant string) string {
 			r.Row = tenancy.Row{ID: r.ID}
 			fmt.Fprintf(&b, "role %+v\n", r)
 		}
+		links, err := tenancy.Connections.Find(ctx, tenancy.Filter{})
+		must(h.t, err)
+		for _, c := range links {
+			c.Row = tenancy.Row{ID: c.ID}
+			fmt.Fprintf(&b, "connection %+v\n", c)
+		}
 		permissions, err := tenancy.RolePermissions.Find(ctx, tenancy.Filter{})
 		must(h.t, err)
 		for _, p := range permissions {

@@ -22,8 +22,9 @@ import (
 // process of its own, to be killed. With victimDSN the house is in PostgreSQL, and
 // the process changes nothing on the control plane.
 const (
-	victim    = "GATEHOUSE_SYNC_VICTIM"
-	victimDSN = "GATEHOUSE_SYNC_VICTIM_DSN"
+	victim      = "GATEHOUSE_SYNC_VICTIM"
+	victimDSN   = "GATEHOUSE_SYNC_VICTIM_DSN"
+	victimLocks = "GATEHOUSE_SYNC_VICTIM_LOCKS" // a lease: processes take turns by locks in the control plane
 )
 
 func TestMain(m *testing.M) {
@@ -76,8 +77,20 @@ func beVictim(dir string, started io.Reader) error {
 		return err
 	}
 	fmt.Println("changed")
-	New(Config{Directory: directory, Pool: pool, Every: every, Workers: 4}).Run(ctx)
+	c := Config{Directory: directory, Pool: pool, Every: every, Workers: 4}
+	if lease, err := time.ParseDuration(os.Getenv(victimLocks)); err == nil {
+		c.Locker = locksOf(directory, lease)
+	}
+	New(c).Run(ctx)
 	return nil
+}
+
+// locksOf are locks in the control plane, as those of a Caddy storage there.
+func locksOf(d *tenancy.Directory, lease time.Duration) Locker {
+	return &tenancy.FileStore{
+		Enter:  func(ctx context.Context, _ bool) (context.Context, func(), error) { return d.EnterControlPlane(ctx) },
+		Timing: tenancy.LockTiming{Lease: lease, Poll: lease / 10},
+	}
 }
 
 // edit changes something of each kind, another way each time: names swap, scopes
@@ -207,10 +220,17 @@ func TestKilledAgainAndAgain(t *testing.T) {
 	}
 }
 
-// Two processes share a control plane and tenants in PostgreSQL without a lock, one
-// of them being killed and started again. Every tenant gets everything, and no
-// batch is written twice: what one wrote the other finds done (contract C6.4).
+// Two processes share a control plane and tenants in PostgreSQL, one of them being
+// killed and started again, without locks and taking turns by leases, of which a
+// killed one takes some with it. Every tenant gets everything, and no batch is
+// written twice: what one wrote the other finds done (contract C6.4).
 func TestProcessesCompete(t *testing.T) {
+	for name, lease := range map[string]string{"without locks": "", "by leases": "300ms"} {
+		t.Run(name, func(t *testing.T) { processesCompete(t, lease) })
+	}
+}
+
+func processesCompete(t *testing.T, lease string) {
 	dsn, dir := postgrestest.DSN(t), t.TempDir()
 	const tenants, rounds = 12, 8
 	var ids []string
@@ -220,7 +240,7 @@ func TestProcessesCompete(t *testing.T) {
 	h := newHouseWith(t, &postgres.Provider{DSN: dsn}, dir, 0, ids...)
 	h.addServer(server("rs1", "https://api.test", "read", "write"))
 	h.addRole(role("rol1", "A"), perm("rol1", "rs1", "read"))
-	kills := []func(){launch(t, dir, victimDSN+"="+dsn), launch(t, dir, victimDSN+"="+dsn)}
+	kills := []func(){launch(t, dir, victimDSN+"="+dsn, victimLocks+"="+lease), launch(t, dir, victimDSN+"="+dsn, victimLocks+"="+lease)}
 	watcher := h.loop(func(c *Config) { c.Locker = &turns{held: make(chan struct{}, 1)} }) // never runs; reads what others note
 	random := rand.New(rand.NewPCG(5, 5))
 	for round := range rounds {
@@ -228,7 +248,7 @@ func TestProcessesCompete(t *testing.T) {
 		<-time.After(time.Duration(random.IntN(100)) * time.Millisecond)
 		one := round % 2
 		kills[one]()
-		kills[one] = launch(t, dir, victimDSN+"="+dsn)
+		kills[one] = launch(t, dir, victimDSN+"="+dsn, victimLocks+"="+lease)
 		h.onCP(func(ctx context.Context) { must(t, edit(ctx)) })
 	}
 	settle(t, watcher)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -118,6 +119,9 @@ type Loop struct {
 	repairs chan struct{} // the same, for repairs
 	alone   sync.Mutex    // one Run at a time
 	loading sync.Mutex
+
+	compared, differing         atomic.Int64 // see [Stats]
+	repairedOnes, repairsFailed atomic.Int64
 
 	mu       sync.Mutex // guards all below
 	targets  map[string]*target

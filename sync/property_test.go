@@ -39,7 +39,7 @@ func TestConvergence(t *testing.T) {
 				}
 				return stmts, nil
 			})
-			for step := range 100 {
+			for step := range 140 {
 				w.step(step)
 			}
 			h.faults.onBatch(nil)
@@ -48,7 +48,7 @@ func TestConvergence(t *testing.T) {
 				t.Error("no visit failed, though some were to")
 			}
 			h.alter("switching", func(r *tenancy.Tenant) {
-				r.Sync, r.Inheritance, r.Metadata = tenancy.SyncSwitches{}, tenancy.Inheritance{}, nil
+				r.Sync, r.Inheritance, r.Metadata, r.State = tenancy.SyncSwitches{}, tenancy.Inheritance{}, nil, tenancy.StateActive
 			})
 			settle(t, l)
 
@@ -115,7 +115,8 @@ func (w *world) step(step int) {
 	case n < 18:
 		w.alter("switching", func(r *tenancy.Tenant) {
 			on := w.rand.IntN(2) == 0
-			r.Sync = []tenancy.SyncSwitches{{}, {Roles: &on}, {ResourceServers: &on}}[w.rand.IntN(3)]
+			r.Sync = []tenancy.SyncSwitches{{}, {Roles: &on}, {ResourceServers: &on}, {Connections: &on}}[w.rand.IntN(4)]
+			r.State = []tenancy.State{tenancy.StateActive, tenancy.StateSuspended}[w.rand.IntN(2)]
 			r.Inheritance.Mode = []string{"", "all", "none"}[w.rand.IntN(3)]
 			r.Metadata = map[string]string{"tester": []string{"yes", "no", "perhaps"}[w.rand.IntN(3)]}
 		})
@@ -137,7 +138,7 @@ func (w *world) try(err error) {
 
 func (w *world) platformStep(ctx context.Context, step int) error {
 	rs, rol, name := w.pick("rs", 5), w.pick("rol", 5), w.pick("Name ", 6)
-	switch w.rand.IntN(9) {
+	switch w.rand.IntN(11) {
 	case 0: // identifiers come back under other ids
 		s := server(fmt.Sprint(rs, "-", step), "https://"+rs)
 		s.Scopes = w.scopes()
@@ -163,6 +164,10 @@ func (w *world) platformStep(ctx context.Context, step int) error {
 		return err
 	case 7:
 		return w.changePermission(ctx, rol, rs)
+	case 8:
+		return w.changeConnection(ctx)
+	case 9:
+		return tenancy.Commit(ctx, tenancy.RemoveConnection(ctx, w.pick("con", 4))...)
 	default:
 		return tenancy.WriteSettings(ctx, map[string]json.RawMessage{
 			"session_lifetime": json.RawMessage(fmt.Sprint(1 + w.rand.IntN(100))), "sender_name": json.RawMessage("null"),
@@ -202,11 +207,28 @@ func (w *world) changePermission(ctx context.Context, rol, name string) error {
 	return tenancy.RolePermissions.Create(ctx, row)
 }
 
+// changeConnection makes a connection, or gives one another name, secret and choice of
+// whether it is shared.
+func (w *world) changeConnection(ctx context.Context) error {
+	c := connection(w.pick("con", 4), w.pick("conn-", 5))
+	c.Metadata = map[string]any{"sync": w.rand.IntN(3) != 0, "beta": w.rand.IntN(4) == 0}
+	err := tenancy.Connections.Create(ctx, c)
+	if !errors.Is(err, tenancy.ErrConflict) {
+		return err
+	}
+	_, err = tenancy.Connections.Update(ctx, c.ID, func(r *tenancy.Connection) error {
+		r.Name, r.Metadata, r.ShowAsButton = c.Name, c.Metadata, w.rand.IntN(2) == 0
+		r.Secrets = map[string]string{"client_secret": fmt.Sprint("hush ", w.rand.IntN(9))}
+		return nil
+	})
+	return err
+}
+
 // tenantStep makes, renames and removes rows of the tenant's own that may be in
 // the way, and gives things that refer to copies.
 func (w *world) tenantStep(ctx context.Context) error {
 	rs, name := w.pick("rs", 5), w.pick("name ", 6)
-	switch w.rand.IntN(6) {
+	switch w.rand.IntN(8) {
 	case 0:
 		return tenancy.Roles.Create(ctx, role(w.pick("own", 3), name))
 	case 1:
@@ -227,6 +249,10 @@ func (w *world) tenantStep(ctx context.Context) error {
 			return err
 		}
 		return tenancy.Commit(ctx, tenancy.RemoveResourceServer(ctx, s)...)
+	case 5:
+		return tenancy.Connections.Create(ctx, &tenancy.Connection{Row: tenancy.Row{ID: w.pick("own", 3)}, Name: w.pick("conn-", 5), Strategy: "oidc"})
+	case 6:
+		return tenancy.Commit(ctx, tenancy.RemoveConnection(ctx, w.pick("own", 3))...)
 	default:
 		s, err := tenancy.ResourceServers.First(ctx, "identifier = ?", "https://"+rs)
 		if err != nil || len(s.Scopes) == 0 {

@@ -91,11 +91,13 @@ func (l *Loop) repair(inside context.Context, op *tenancy.Operation) error {
 				return inside.Err() // called off: not this tenant's failure
 			case r.err != nil:
 				progress.Failed++
+				l.repairsFailed.Add(1)
 				if progress.Failure == "" {
 					progress.Failure = r.tenant + ": " + reason(r.err)
 				}
 			case r.wrote:
 				progress.Written++
+				l.repairedOnes.Add(1)
 			}
 			if time.Since(noted) < repairNotes {
 				return nil

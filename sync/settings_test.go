@@ -114,7 +114,7 @@ func TestInheritanceChoice(t *testing.T) {
 	}
 }
 
-// A transform makes the inherited value of each tenant; one that makes something
+// SC-095: a transform makes the inherited value of each tenant; one that makes something
 // invalid leaves the default, and one that fails what was there. Both are in the
 // explanation and in the status (contract C7.12, C7.24).
 func TestTransform(t *testing.T) {

@@ -91,9 +91,12 @@ func (l *Loop) Status(ctx context.Context, f Filter) (*Status, error) {
 		unlisted, _ := l.source.tenantsSince(listed)
 		l.mu.Lock()
 		stale := l.picture == nil || l.picture.revision < p.revision
-		status := l.status(p, f, unlisted)
+		var status *Status
+		if timeIsUp := !time.Now().Before(deadline); timeIsUp || l.complete(p, f, unlisted) {
+			status = l.status(p, f, unlisted)
+		}
 		l.mu.Unlock()
-		if status.Complete || !time.Now().Before(deadline) {
+		if status != nil {
 			return status, l.addLists(ctx, f, status)
 		}
 		if stale {
@@ -138,21 +141,10 @@ func (l *Loop) status(p *picture, f Filter, unlisted map[string]int64) *Status {
 	if f.Limit <= 0 {
 		f.Limit = statusLimit
 	}
-	revision := f.Revision
-	if revision == 0 {
-		revision = p.revision
-	}
-	s := &Status{Revision: p.revision, Complete: revision <= p.revision, Tenants: []TenantStatus{}, Start: f.Start, Limit: f.Limit}
-	for id, changed := range unlisted {
-		s.Complete = s.Complete && (changed > revision || f.TenantID != "" && f.TenantID != id)
-	}
+	s := &Status{Revision: p.revision, Complete: l.complete(p, f, unlisted), Tenants: []TenantStatus{}, Start: f.Start, Limit: f.Limit}
 	var list []*target
 	for id, t := range l.targets {
-		if !inScope(t.tenant) || f.TenantID != "" && f.TenantID != id {
-			continue
-		}
-		s.Complete = s.Complete && t.position(p) >= revision && t.ruled(p)
-		if f.State == "" || f.State == t.state(p) {
+		if inScope(t.tenant) && f.asks(id) && (f.State == "" || f.State == t.state(p)) {
 			list = append(list, t)
 		}
 	}
@@ -164,6 +156,32 @@ func (l *Loop) status(p *picture, f Filter, unlisted map[string]int64) *Status {
 		s.Tenants = append(s.Tenants, t.status(p))
 	}
 	return s
+}
+
+// asks reports whether the filter means the tenant with the id.
+func (f *Filter) asks(id string) bool { return f.TenantID == "" || f.TenantID == id }
+
+// complete reports whether the revision in question has arrived everywhere; l.mu is
+// held. Who waits asks often, and mostly the first tenant behind answers.
+func (l *Loop) complete(p *picture, f Filter, unlisted map[string]int64) bool {
+	revision := f.Revision
+	if revision == 0 {
+		revision = p.revision
+	}
+	if revision > p.revision {
+		return false
+	}
+	for id, changed := range unlisted {
+		if changed <= revision && f.asks(id) {
+			return false
+		}
+	}
+	for id, t := range l.targets {
+		if inScope(t.tenant) && f.asks(id) && (t.position(p) < revision || !t.ruled(p)) {
+			return false
+		}
+	}
+	return true
 }
 
 func compare(a, b string) int {
@@ -234,13 +252,20 @@ type Stats struct {
 	Visits    int64 // made and gone well, since New
 	Failures  int64 // made and gone wrong, since New
 	Trouble   error // why the control plane could not be read; nil when it could
+
+	// Since New: tenants compared by Drift and Plan and differences found in them,
+	// tenants that a repair wrote something in, and those it could not repair.
+	Compared, Differing, Repaired, RepairFailures int64
 }
 
 // Stats returns the counts of now, from memory.
 func (l *Loop) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := Stats{Visits: l.visits, Failures: l.failures, Trouble: l.trouble}
+	s := Stats{
+		Visits: l.visits, Failures: l.failures, Trouble: l.trouble, Compared: l.compared.Load(), Differing: l.differing.Load(),
+		Repaired: l.repairedOnes.Load(), RepairFailures: l.repairsFailed.Load(),
+	}
 	if l.picture == nil {
 		return s
 	}

@@ -3,16 +3,31 @@ package tenancy
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 )
 
 // Protection against guessing (contract C5.99, C9.42): so many wrong passwords
 // for one identifier from one address, and further tries are refused until the
-// block ends or the password is changed.
+// block ends or the password is changed. So many from one address whatever the
+// identifiers, and it has to pause: it tries one password on many users, or names
+// that it makes up.
 const (
 	MaxAttempts  = 10
 	AttemptBlock = 30 * 24 * time.Hour
+
+	MaxAddressAttempts = 100
+	AddressPause       = time.Hour
+)
+
+// How many counts a tenant keeps that are no user's, and of each user, so that
+// made-up names and addresses without end do not fill its database. Those that
+// were used last stay. About one attempt in trimEvery looks.
+const (
+	maxNameless = 50_000
+	maxPerUser  = 1000
+	trimEvery   = 100
 )
 
 // ErrTooManyAttempts is returned when a login is refused without looking at its
@@ -66,19 +81,58 @@ func addressBlock(ip string) string {
 	return block.String()
 }
 
+// address is the id of the count of an address, "" for one that is not known.
+func (a Attempt) address() string {
+	if a.IP == "" {
+		return ""
+	}
+	return HashToken("address" + linkSeparator + addressBlock(a.IP))
+}
+
 // Count counts the attempt, or returns [ErrTooManyAttempts]. It is called before
 // the password is looked at: of any number of guesses made at the same time no
 // more than [MaxAttempts] get an answer. A right password clears the count, see
-// [Attempt.Clear].
+// [Attempt.Right].
 func (a Attempt) Count(ctx context.Context, now time.Time) error {
-	return countAttempt(ctx, a.id(), a.UserID, a.IP, now, MaxAttempts, AttemptBlock)
+	stmts := []Stmt{countStmt(ctx, a.id(), a.UserID, a.IP, now, MaxAttempts, AttemptBlock)}
+	if address := a.address(); address != "" {
+		stmts = append(stmts, countStmt(ctx, address, "", a.IP, now, MaxAddressAttempts, AddressPause))
+	}
+	if err := committed(ctx, stmts...); err != nil || rand.N(trimEvery) != 0 {
+		return err
+	}
+	if a.UserID == "" {
+		return trimAttempts(ctx, "", maxNameless)
+	}
+	return trimAttempts(ctx, a.UserID, maxPerUser)
+}
+
+// trimAttempts removes a user's counts, or those that are no user's, but for the
+// last few.
+func trimAttempts(ctx context.Context, userID string, keep int) error {
+	return Commit(ctx, SQL(ctx, `DELETE FROM login_attempts WHERE tenant_id = @tenant AND user_id = ? AND updated_at <
+		(SELECT updated_at FROM login_attempts WHERE tenant_id = @tenant AND user_id = ? ORDER BY updated_at DESC LIMIT 1 OFFSET ?)`,
+		userID, userID, keep-1))
 }
 
 // countAttempt counts one more attempt under an id, or returns
 // [ErrTooManyAttempts] where there were as many as most within the last block.
 func countAttempt(ctx context.Context, id, userID, ip string, now time.Time, most int, block time.Duration) error {
+	return committed(ctx, countStmt(ctx, id, userID, ip, now, most, block))
+}
+
+// committed counts in all of the statements or in none.
+func committed(ctx context.Context, counts ...Stmt) error {
+	err := Commit(ctx, counts...)
+	if errors.Is(err, ErrStale) {
+		return ErrTooManyAttempts
+	}
+	return err
+}
+
+func countStmt(ctx context.Context, id, userID, ip string, now time.Time, most int, block time.Duration) Stmt {
 	t := At(now)
-	err := Commit(ctx, SQL(ctx, `INSERT INTO login_attempts
+	return SQL(ctx, `INSERT INTO login_attempts
 			(tenant_id, id, revision, created_at, updated_at, user_id, ip, failures, blocked_at, expires_at)
 		VALUES (@tenant, ?, 1, ?, ?, ?, ?, 1, 0, ?)
 		ON CONFLICT (tenant_id, id) DO UPDATE SET
@@ -87,16 +141,25 @@ func countAttempt(ctx context.Context, id, userID, ip string, now time.Time, mos
 			expires_at = excluded.expires_at, updated_at = excluded.updated_at,
 			revision = login_attempts.revision + 1
 		WHERE login_attempts.failures < ? OR login_attempts.expires_at <= ?`,
-		id, t, t, userID, addressBlock(ip), t.Add(block), t, t, most, t).Once())
-	if errors.Is(err, ErrStale) {
-		return ErrTooManyAttempts
-	}
-	return err
+		id, t, t, userID, addressBlock(ip), t.Add(block), t, t, most, t).Once()
+}
+
+// How many clients may register themselves from one address before there has to be
+// a pause (contract C4.62).
+const (
+	maxRegistrations  = 50
+	registrationPause = time.Hour
+)
+
+// CountRegistration counts a client that registers itself without saying who it
+// is, or returns [ErrTooManyAttempts].
+func CountRegistration(ctx context.Context, ip string, now time.Time) error {
+	return countAttempt(ctx, HashToken(Join("registration from", addressBlock(ip))), "", ip, now, maxRegistrations, registrationPause)
 }
 
 // Uncount takes back an attempt whose password could not be looked at.
 func (a Attempt) Uncount(ctx context.Context) error {
-	return Commit(ctx, uncount(ctx, a.id()))
+	return Commit(ctx, uncount(ctx, a.id()), uncount(ctx, a.address()))
 }
 
 func uncount(ctx context.Context, id string) Stmt {
@@ -112,8 +175,11 @@ func (a Attempt) Blocks(ctx context.Context, now time.Time) (bool, error) {
 	return n == 1, err
 }
 
-// Clear is the statement that forgets the wrong attempts before a right one.
-func (a Attempt) Clear(ctx context.Context) Stmt { return Attempts.Remove(ctx, a.id()) }
+// Right is the statements that forget the wrong attempts before a right one, and
+// take that one back from its address.
+func (a Attempt) Right(ctx context.Context) []Stmt {
+	return []Stmt{Attempts.Remove(ctx, a.id()), uncount(ctx, a.address())}
+}
 
 // Unblock is the statement that forgets all wrong attempts for a user, as when
 // the password is changed.

@@ -7,9 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -27,7 +27,9 @@ type FileInfo struct {
 }
 
 // Backup writes everything a tenant has into a new file that only this user may
-// read, as it was at one moment, while the tenant serves. Secrets are in it as
+// read, as it was at one moment, while the tenant serves; and behind it what the
+// control plane has of it then: its organization with members, roles and
+// permissions in it, and its custom domains. Secrets are in it as
 // they are stored, sealed with the tenant's data key, and that key as the
 // registry has it, sealed with the master key: the file is of use to whoever has
 // that one, and deleting the tenant does not make it unreadable.
@@ -40,37 +42,19 @@ func (l *Lifecycle) Backup(ctx context.Context, id, path string, progress func(P
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return nil, Errorf(http.StatusConflict, "file_exists", "There is a file %s already", path)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".backup-*") // for this user only
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
 	info := &FileInfo{Tenant: id, Taken: head.At.Time()}
-	err = l.Pool.Do(ctx, t, func(inside context.Context) error { return l.fillBackup(inside, t, head, f, info, progress) })
-	if err != nil {
-		return nil, fmt.Errorf("backing tenant %s up: %w", id, err)
-	}
-	if err := f.Sync(); err != nil {
-		return nil, err
-	}
-	if size, err := f.Seek(0, io.SeekEnd); err == nil {
-		info.Bytes = size
-	}
-	if err := os.Link(f.Name(), path); err != nil { // unlike rename, never replaces
-		return nil, err
-	}
-	return info, syncDirectory(filepath.Dir(path))
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
+	err = WriteNew(path, func(f *os.File) error {
+		err := l.Pool.Do(ctx, t, func(inside context.Context) error { return l.fillBackup(inside, t, head, f, info, progress) })
+		if err != nil {
+			return fmt.Errorf("backing tenant %s up: %w", id, err)
+		}
+		info.Bytes, err = f.Seek(0, io.SeekEnd)
 		return err
+	})
+	if err != nil {
+		return nil, err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return info, nil
 }
 
 // backupHead reads the tenant's registry row as it is stored, without what says
@@ -105,7 +89,10 @@ func (l *Lifecycle) backupHead(ctx context.Context, id string) (*Tenant, *fileHe
 	}
 	head := &fileHead{
 		Format: backupFormat, Version: 1, Schema: migrations.Version, Tenant: id, At: At(time.Now()),
-		Tables: columnsOf(rawTables()), Registry: make(map[string]json.RawMessage),
+		Tables: columnsOf(rawTables()), Linked: make(map[string][]string), Registry: make(map[string]json.RawMessage),
+	}
+	for _, t := range linkedTables() {
+		maps.Copy(head.Linked, columnsOf([]rawTable{t.rawTable}))
 	}
 	for i, c := range registry.Columns {
 		if head.Registry[c.Name], err = json.Marshal(portable(rows[0][i])); err != nil {
@@ -146,6 +133,10 @@ func (l *Lifecycle) fillBackup(inside context.Context, t *Tenant, head *fileHead
 		return func(t *rawTable, r rawRow) error { info.Rows++; return w.row(t, r) }, err
 	}
 	if err := p.take(inside); err != nil {
+		return err
+	}
+	err := l.writeLinked(inside, t, func(t *rawTable, r rawRow) error { info.Rows++; return w.row(t, r) })
+	if err != nil {
 		return err
 	}
 	return errors.Join(w.close(), packed.Close())

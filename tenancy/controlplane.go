@@ -142,7 +142,7 @@ const TenantAssignable = "tenant_assignable"
 // seedControlPlane brings the built-in rows up to date: missing ones are made,
 // others are left as they are.
 func (l *Lifecycle) seedControlPlane(ctx context.Context, c ControlPlaneConfig) error {
-	if err := seedTenant(ctx, nil, nil); err != nil {
+	if err := seedTenant(ctx, nil, false, nil); err != nil {
 		return err
 	}
 	if err := updateManagementScopes(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 	"time"
@@ -73,6 +74,17 @@ func (d *Directory) ByHost(host string) (*Tenant, bool) {
 		return nil, false
 	}
 	return d.ByID(id)
+}
+
+// ByRequest is ByHost for a request that came through a trusted proxy, with the
+// request's headers. byHeader reports that these say whose it is, and not the host.
+func (d *Directory) ByRequest(host string, header http.Header) (t *Tenant, byHeader, ok bool) {
+	id, byHeader, ok := d.hosts.ResolveRequest(host, header, d.custom)
+	if !ok {
+		return nil, false, false
+	}
+	t, ok = d.ByID(id)
+	return t, byHeader, ok
 }
 
 // ByID returns the tenant with the id.

@@ -19,11 +19,14 @@ func readDomains(inside context.Context) (*domains, error) {
 	}
 	ds := &domains{byName: make(map[string]*CustomDomain, len(list)), byTenant: make(map[string][]*CustomDomain)}
 	for i := range list {
-		d := &list[i]
-		ds.byName[d.Domain] = d
-		ds.byTenant[d.Subject] = append(ds.byTenant[d.Subject], d)
+		ds.add(&list[i])
 	}
 	return ds, nil
+}
+
+func (ds *domains) add(d *CustomDomain) {
+	ds.byName[d.Domain] = d
+	ds.byTenant[d.Subject] = append(ds.byTenant[d.Subject], d)
 }
 
 // freshDomains reads the domains where changes are about any; nil where none is.
@@ -61,11 +64,12 @@ func (d *Directory) HostsOf(id string) []string {
 	d.mu.RLock()
 	own := d.domains.byTenant[id]
 	d.mu.RUnlock()
-	return d.hosts.hostsOf(id, own)
+	return d.hosts.hostsOf(id, own, d.custom)
 }
 
-// hostsOf are the names of a tenant with these ready domains, primary first.
-func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
+// hostsOf are the names of a tenant with these ready domains, primary first. custom
+// is as for Resolve.
+func (h *Hosts) hostsOf(id string, own []*CustomDomain, custom func(host string) (string, bool)) []string {
 	var names []string
 	add := func(primary bool) {
 		for _, domain := range own {
@@ -78,7 +82,10 @@ func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
 	if id == h.ControlPlane {
 		names = append(names, h.ControlPlaneHosts...)
 	} else {
-		names = append(names, h.PrimaryHost(id))
+		host := h.PrimaryHost(id)
+		if named, _ := h.Resolve(host, nil); named == id {
+			names = append(names, host)
+		}
 	}
 	first := len(names)
 	for label, tenant := range h.Labels {
@@ -87,6 +94,16 @@ func (h *Hosts) hostsOf(id string, own []*CustomDomain) []string {
 		}
 	}
 	slices.Sort(names[first:])
+	for _, r := range h.Resolvers {
+		for _, host := range r.HostsOf(id) {
+			if named, _ := h.Resolve(host, custom); named == id { // else somebody before it in the order has it
+				names = append(names, host)
+			}
+		}
+	}
 	add(false)
+	if len(names) == 0 { // links still need one
+		names = []string{h.PrimaryHost(id)}
+	}
 	return names
 }

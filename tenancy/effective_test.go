@@ -263,7 +263,7 @@ func TestWriteSettingsRace(t *testing.T) {
 	check(t, "own", h.view("acme", "own"), `{"sender_name":"A","session_lifetime":1,"support_url":"https://a.test"}`)
 }
 
-// Every value can be explained (contract C7.24).
+// SC-098: every value can be explained, and no secret is (contract C7.24).
 func TestExplainSettings(t *testing.T) {
 	h := newSettingsHouse(t)
 	h.inherit("acme", `{"session_lifetime":168}`, tenancy.Inheritance{Mode: tenancy.InheritAll, ExcludedKeys: []string{"flags", "support_url"}})

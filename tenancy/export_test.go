@@ -11,3 +11,6 @@ func (p *Pool) SetClock(now func() time.Time) {
 
 // SetHookPatience has hooks take no longer.
 func (l *Lifecycle) SetHookPatience(d time.Duration) { l.hookPatience = d }
+
+// TrimAttempts removes a user's counts of wrong passwords but for the last few.
+var TrimAttempts = trimAttempts

@@ -219,7 +219,7 @@ func TestFileLocks(t *testing.T) {
 
 	// An owner that died gives no more signs of life.
 	err := w.Pool.Do(t.Context(), controlPlane(t, w), func(inside context.Context) error {
-		return tenancy.Commit(inside, tenancy.SQL(inside, `INSERT INTO file_locks (tenant_id, id, owner) VALUES (@tenant, 'dead', 'nobody')`))
+		return tenancy.Commit(inside, tenancy.SQL(inside, `INSERT INTO file_locks (tenant_id, id, revision, created_at, updated_at, owner) VALUES (@tenant, 'dead', 1, 0, 0, 'nobody')`))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -68,9 +68,14 @@ type Hosts struct {
 	// label given away here can no longer become the id of a new tenant.
 	Labels map[string]string
 
+	// Resolvers say which tenant a host is, the first that does being right.
+	// Default (nil or empty): CustomDomainResolver, SubdomainResolver.
+	Resolvers []HostResolver
+
 	suffix   string              // "." + BaseDomain
 	exact    map[string]string   // control-plane host -> ControlPlane
 	reserved map[string]struct{} // Reserved as a set
+	headers  bool                // whether any of Resolvers reads headers
 }
 
 // NewHosts returns c with defaults filled in, every name in lower case, and the
@@ -84,6 +89,7 @@ func NewHosts(c Hosts) (*Hosts, error) {
 		Reserved:          lowerAll(c.Reserved),
 		ReservedServe:     cmp.Or(c.ReservedServe, ServeControlPlane),
 		Labels:            make(map[string]string, len(c.Labels)),
+		Resolvers:         c.Resolvers,
 		exact:             make(map[string]string),
 		reserved:          make(map[string]struct{}),
 	}
@@ -104,9 +110,13 @@ func NewHosts(c Hosts) (*Hosts, error) {
 	for _, host := range h.ControlPlaneHosts {
 		h.exact[host] = h.ControlPlane
 	}
+	if len(h.Resolvers) == 0 {
+		h.Resolvers = builtinResolvers
+	}
 	if c.Reserved == nil {
 		h.Reserved = slices.Clone(DefaultReservedLabels)
 	}
+	h.headers = slices.ContainsFunc(h.Resolvers, func(r HostResolver) bool { _, reads := r.(HeaderResolver); return reads })
 	for _, label := range h.Reserved {
 		h.reserved[label] = struct{}{}
 	}
@@ -182,8 +192,8 @@ func (h *Hosts) labelProblem(label, id string) error {
 
 // Resolve returns the id of the tenant that host names, and false when it names
 // none (C1.4: first match wins, every comparison is of whole strings). host must
-// come from [NormalizeHost]. custom is asked second, after the control plane's
-// hosts, and answers for ready custom domains; nil means there are none.
+// come from [NormalizeHost]. custom answers for ready custom domains; nil means
+// there are none.
 //
 // The id is what the name says: whether that tenant exists, and in which state,
 // is the directory's to know. A name that no tenant can have is false at once, so
@@ -193,11 +203,50 @@ func (h *Hosts) Resolve(host string, custom func(host string) (id string, ok boo
 	if id, ok := h.exact[host]; ok {
 		return id, true
 	}
-	if custom != nil {
-		if id, ok := custom(host); ok {
+	for _, r := range h.Resolvers {
+		switch {
+		case r == SubdomainResolver:
+			id, ok = h.subdomain(host)
+		case r != CustomDomainResolver:
+			id, ok = r.Resolve(host)
+		case custom != nil:
+			id, ok = custom(host)
+		}
+		if ok {
 			return id, true
 		}
 	}
+	return "", false
+}
+
+// ResolveRequest is Resolve for a request that came through a trusted proxy, whose
+// headers some resolvers read. byHeader reports that it was one of those that
+// answered, so that the host is not known to be the tenant's.
+func (h *Hosts) ResolveRequest(host string, header http.Header, custom func(host string) (id string, ok bool)) (id string, byHeader, ok bool) {
+	if !h.headers {
+		id, ok = h.Resolve(host, custom)
+		return id, false, ok
+	}
+	for i, r := range h.Resolvers {
+		named, reads := r.(HeaderResolver)
+		if !reads {
+			continue
+		}
+		before := *h // what comes before it in the order is asked first
+		before.Resolvers = h.Resolvers[:i]
+		if id, ok := before.Resolve(host, custom); ok {
+			return id, false, true
+		}
+		if id, ok := named.ResolveHeader(header); ok {
+			return id, true, true
+		}
+	}
+	id, ok = h.Resolve(host, custom)
+	return id, false, ok
+}
+
+// subdomain returns the id of the tenant whose label is in front of the base domain.
+func (h *Hosts) subdomain(host string) (id string, ok bool) {
 	label, below := strings.CutSuffix(host, h.suffix)
 	if !below || h.suffix == "" { // the suffix begins with the dot: C1.5
 		return "", false
@@ -242,7 +291,8 @@ func (h *Hosts) ValidTenantID(id string) error {
 // taken reports whether the well-formed id already means something else.
 func (h *Hosts) taken(id string) bool {
 	tenant, alias := h.Labels[id]
-	return isPathWord(id) || h.IsReserved(id) || alias && tenant != id || h.exact[id+h.suffix] != ""
+	named, ok := h.Resolve(id+h.suffix, nil)
+	return ok && named != id || isPathWord(id) || h.IsReserved(id) || alias && tenant != id || h.exact[id+h.suffix] != ""
 }
 
 // PrimaryHost returns the host of a tenant that has no primary custom domain:

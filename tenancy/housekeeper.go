@@ -28,8 +28,8 @@ type Housekeeper struct {
 	// Every is how long a swept tenant is left alone. Default 1 hour.
 	Every time.Duration
 
-	// Leftovers removes databases whose time is over, see [Lifecycle.DropCopies];
-	// nil for none.
+	// Leftovers removes what work that ended left, see [Lifecycle.Leftovers]; nil
+	// removes nothing.
 	Leftovers func(ctx context.Context, now time.Time) error
 
 	// Now is the clock rows expire by; nil is time.Now.
@@ -104,6 +104,8 @@ func (h *Housekeeper) chores() []chore {
 		{"invitations", "expires_at <= ?", gone},
 		{"deliveries", "expires_at <= ?", gone},
 		{"upstream_logins", "expires_at <= ?", gone},
+		{"request_keys", "expires_at <= ?", At(now)}, // it has a day already
+		{"logouts", "expires_at <= ?", gone},
 		{"outgoing_mails", "expires_at <= ?", gone},
 	}
 	if h.LogRetention > 0 {
@@ -167,7 +169,7 @@ func (h *Housekeeper) leftovers(ctx context.Context) {
 	h.counts.Errors++
 	h.mu.Unlock()
 	if h.Log != nil {
-		h.Log.WarnContext(ctx, "databases that moves left could not be dropped; they are tried again", "error", err)
+		h.Log.WarnContext(ctx, "what moves, restores and imports left could not be removed; it is tried again", "error", err)
 	}
 }
 

@@ -69,6 +69,7 @@ func (l *Lifecycle) Import(ctx context.Context, from io.Reader, o ImportOptions)
 	if err != nil {
 		return nil, err
 	}
+	defer l.beat(ctx, j)()
 	if err := l.carryIn(ctx, file, target, there, j, o.Progress); err != nil {
 		return nil, l.importFailed(ctx, there, j, err)
 	}
@@ -99,10 +100,7 @@ func (l *Lifecycle) carryIn(ctx context.Context, file *spool, target *engine, th
 			return l.Sync.Snapshot(ctx, there)
 		},
 		func(ctx context.Context) error {
-			if l.Verify == nil {
-				return nil
-			}
-			return l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+			return l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 		},
 	} {
 		if err := step(ctx); err != nil {
@@ -128,9 +126,13 @@ func (l *Lifecycle) beginImport(ctx context.Context, wish *Tenant) (*journal, *T
 	switch now, err := Tenants.Get(inside, wish.ID); {
 	case errors.Is(err, ErrNotFound):
 		free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)`, wish.ID) // contract C8.3
-		err = j.commit(inside, free, Tenants.Insert(inside, wish))
+		n := l.notice(ctx, wish, "provisioning", j, byWay(stepImport))
+		err = j.commit(inside, append(Deliver(inside, l.Webhooks, n), free, Tenants.Insert(inside, wish))...)
 		if errors.Is(err, ErrConflict) {
 			return nil, nil, taken
+		}
+		if err == nil {
+			l.announce(n)
 		}
 		return j, wish, errors.Join(err, l.Directory.Refresh(ctx))
 	case err != nil:
@@ -142,9 +144,13 @@ func (l *Lifecycle) beginImport(ctx context.Context, wish *Tenant) (*journal, *T
 			return nil, nil, err
 		}
 		wish.Row, wish.OrganizationID = now.Row, now.OrganizationID
-		err := j.commit(inside, Tenants.Replace(inside, wish))
+		n := l.notice(ctx, wish, "provisioning", j, byWay(stepImport))
+		err := j.commit(inside, append(Deliver(inside, l.Webhooks, n), Tenants.Replace(inside, wish))...)
 		if errors.Is(err, ErrStale) {
 			return nil, nil, taken
+		}
+		if err == nil {
+			l.announce(n)
 		}
 		return j, wish, errors.Join(err, l.Directory.Refresh(ctx))
 	}
@@ -162,13 +168,18 @@ func (l *Lifecycle) halfImported(ctx context.Context, there *Tenant) error {
 		return err
 	}
 	defer leave()
+	failed := false
+	n := l.notice(ctx, there, "failed", nil, map[string]any{"step": stepImport})
 	_, err = Tenants.Update(inside, there.ID, func(t *Tenant) error {
-		if t.State != StateProvisioning || t.Database != there.Database {
+		if failed = t.State == StateProvisioning && t.Database == there.Database; !failed {
 			return ErrUnchanged // somebody else took it up
 		}
 		t.State, t.ProvisioningError = StateFailed, errHalf(stepImport).Error()
 		return nil
-	})
+	}, Deliver(inside, l.Webhooks, n)...)
+	if err == nil && failed {
+		l.announce(n)
+	}
 	return errors.Join(ignoreMissing(err), l.Directory.Refresh(ctx))
 }
 
@@ -177,6 +188,9 @@ func (l *Lifecycle) halfImported(ctx context.Context, there *Tenant) error {
 func (l *Lifecycle) endedImport(inside context.Context, t *Tenant) error {
 	for {
 		op, err := LastOperation(inside, t.ID)
+		if err == nil && op.cancelled() && !op.alive(time.Now()) {
+			return l.endCancelled(inside, &journal{op: op, written: time.Now()})
+		}
 		if err != nil || !op.alive(time.Now()) {
 			return errors.Join(ignoreMissing(err), l.halfImported(inside, t))
 		}

@@ -20,7 +20,7 @@ type Lifecycle struct {
 	Master    *Ring      // required: seals new tenants' data keys
 	Keys      KeyMaker   // required
 	Sync      Snapshotter
-	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active; nil for none
+	Verify    func(ctx context.Context, t *Tenant) error // inside the tenant, before it becomes active: its keys; nil for none
 	Recorder  Recorder
 
 	// Hooks are asked before a tenant is created, changed or deleted.
@@ -32,7 +32,8 @@ type Lifecycle struct {
 	Webhooks []Subscription
 	Announce func(Notice)
 
-	Upgrader *Upgrader // of operations of kind upgrade; nil for none
+	Upgrader *Upgrader    // of operations of kind upgrade; nil for none
+	Backups  *BackupStore // of operations of kind backup; nil for none
 
 	// Placement is where new tenants' databases go when none is named.
 	Placement string
@@ -41,6 +42,15 @@ type Lifecycle struct {
 	// administrator within its linked organization. Nil roles mean Tenant Admin.
 	OwnerRoles       []string
 	OwnerPermissions []string
+
+	// Invite tells an owner who is no user of the control plane yet of their
+	// invitation, inside the control plane. What goes wrong is its own affair; nil
+	// tells nobody, and an administrator of the platform invites once more.
+	Invite func(inside context.Context, t *Tenant, i *Invitation, ticket string)
+
+	// NoAPIExplorer leaves out the machine client that a new tenant's management
+	// API can be used with.
+	NoAPIExplorer bool
 
 	// Settle is how long replacing a data key waits for other processes over the
 	// same control plane. Default 2 s; negative where there are none.
@@ -86,20 +96,22 @@ type NewTenant struct {
 
 // Create makes a tenant and returns it active. Every step can be repeated:
 // where one fails the tenant is left failed, with the reason, and the same wish
-// again goes on from there.
+// again goes on from there. Where somebody is at the same wish at this moment, the
+// tenant is returned as it is, provisioning (contract C8.8).
 //
 // Errors: an [Error] 400 for a wish that cannot be granted, 409 for an id that
 // is taken, and 503 provisioning_failed when a step failed.
 func (l *Lifecycle) Create(ctx context.Context, wish NewTenant) (*Tenant, error) {
+	mark := wish.mark()
 	if err := l.ask(ctx, &Proposal{Action: "create", New: &wish}); err != nil {
 		return nil, err
 	}
 	if err := l.validate(&wish); err != nil {
 		return nil, err
 	}
-	t, j, err := l.reserve(ctx, wish)
-	if err != nil {
-		return nil, err
+	t, j, err := l.reserve(ctx, wish, mark)
+	if err != nil || j == nil {
+		return t, err
 	}
 	return l.provision(ctx, t, j)
 }
@@ -128,7 +140,7 @@ func (l *Lifecycle) validate(wish *NewTenant) error {
 
 // reserve writes the registry row and the operation: from then on the id is
 // taken, and the work is found again after an end of the process.
-func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *journal, error) {
+func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant, mark string) (*Tenant, *journal, error) {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -153,61 +165,17 @@ func (l *Lifecycle) reserve(ctx context.Context, wish NewTenant) (*Tenant, *jour
 	// members in (contract C8.3).
 	free := Require(inside, `NOT EXISTS (SELECT 1 FROM organizations WHERE tenant_id = @tenant AND name = ?)
 		OR EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ?)`, wish.ID, wish.ID)
-	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings})
+	j := newOperation(OperationProvision, t, wish.CreatedBy, OperationParams{Settings: wish.Settings, Wish: mark})
 	j.note("reserve", "succeeded", nil)
 	n := l.notice(ctx, t, "provisioning", j, nil)
 	err = j.commit(inside, append(Deliver(inside, l.Webhooks, n), free, Tenants.Insert(inside, t))...)
 	if errors.Is(err, ErrConflict) {
-		return l.again(inside, wish)
+		return l.again(inside, wish, mark)
 	}
 	if err == nil {
 		l.announce(n)
 	}
 	return t, j, err
-}
-
-// again answers a wish whose id is taken: a failed creation by the same caller
-// is taken up again (contract C8.8).
-func (l *Lifecycle) again(inside context.Context, wish NewTenant) (*Tenant, *journal, error) {
-	taken := Errorf(http.StatusConflict, "tenant_conflict", "Tenant with ID '%s' already exists", wish.ID)
-	t, j, err := l.takeUp(inside, wish.ID, func(t *Tenant) error {
-		if t.State != StateFailed || t.CreatedBy != wish.CreatedBy || t.FriendlyName != wish.FriendlyName {
-			return taken
-		}
-		return nil
-	})
-	if errors.Is(err, ErrNotFound) { // it vanished meanwhile
-		return nil, nil, taken
-	}
-	return t, j, err
-}
-
-// takeUp begins another attempt at a creation that failed.
-func (l *Lifecycle) takeUp(inside context.Context, id string, may func(*Tenant) error) (*Tenant, *journal, error) {
-	j, err := pick(inside, OperationProvision, id)
-	if err != nil {
-		return nil, nil, err
-	}
-	before := j.revision()
-	t, err := Tenants.Update(inside, id, func(t *Tenant) error {
-		if err := may(t); err != nil {
-			return err
-		}
-		if t.State != StateFailed {
-			return stateConflict(t, StateProvisioning)
-		}
-		if t.ProvisioningStep != "" {
-			return errHalf(t.ProvisioningStep)
-		}
-		t.State, t.ProvisioningError = StateProvisioning, ""
-		return nil
-	}, j.stmts(inside)...)
-	if err != nil {
-		j.undo(before)
-		return nil, nil, err
-	}
-	j.kept()
-	return t, j, nil
 }
 
 // Update changes a tenant's registry row; a new friendly name becomes the linked
@@ -251,14 +219,20 @@ func (l *Lifecycle) Update(ctx context.Context, id string, alter func(*Tenant) e
 }
 
 // Delete removes a tenant with everything that is its own: first its hosts cease
-// to answer, then its database goes, and last its organization, its registry row
+// to answer, then its database goes with its backups in [BackupStore], and last its organization, its registry row
 // and with it the key without which no copy can be read (contract C8.12).
 // Where a step fails the tenant stays deleting, and Delete again goes on. A tenant
 // that is being made is deleted only once nobody is at it any more.
 func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	if t, ok := l.Directory.ByID(id); ok && t.State != StateDeleting {
+	// Hooks are asked about the registry as it is, and before anything is written:
+	// a refusal also leaves alone what only looks given up.
+	t, err := l.fresh(ctx, id)
+	if err != nil {
+		return err
+	}
+	if t.State != StateDeleting && !t.IsControlPlane() {
 		if err := l.ask(ctx, &Proposal{Action: "delete", Tenant: t}); err != nil {
 			return err
 		}
@@ -270,12 +244,11 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	t, err := l.setState(ctx, id, StateDeleting, "", j)
-	if err != nil {
+	if t, err = l.setState(ctx, id, StateDeleting, "", j); err != nil {
 		return err
 	}
 	j.note("database", "started", nil)
-	if err := errors.Join(l.dropAllCopies(ctx, id), l.Pool.Drop(ctx, t)); err != nil {
+	if err := errors.Join(l.dropAllCopies(ctx, id), l.Pool.Drop(ctx, t), l.forsaken(ctx, id)); err != nil {
 		return errors.Join(fmt.Errorf("deleting tenant %s: %w", id, err), l.stuck(ctx, j, err))
 	}
 	j.note("database", "succeeded", nil)
@@ -286,8 +259,19 @@ func (l *Lifecycle) Delete(ctx context.Context, id string) error {
 	return l.Directory.Refresh(ctx)
 }
 
-// Resume takes up the creations, deletions and moves that an end of the process cut
-// off. It returns the errors of those that failed again, joined.
+// fresh reads a tenant's registry row; the [Directory] may know an older one.
+func (l *Lifecycle) fresh(ctx context.Context, id string) (*Tenant, error) {
+	inside, leave, err := l.Directory.EnterControlPlane(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
+	return Tenants.Get(inside, id)
+}
+
+// Resume takes up the creations, deletions, moves, upgrades and backups that an end of
+// the process cut off, and removes half of what was restored or imported. It returns
+// the errors of those that failed again, joined.
 func (l *Lifecycle) Resume(ctx context.Context) error {
 	var (
 		wg   sync.WaitGroup
@@ -314,5 +298,5 @@ func (l *Lifecycle) Resume(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
-	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx))...)
+	return errors.Join(append(errs, l.resumeUpgrades(ctx), l.resumeMoves(ctx), l.endCutOff(ctx), l.resumeBackups(ctx))...)
 }

@@ -143,14 +143,20 @@ func (l *Lifecycle) takeMove(inside context.Context, t *Tenant, begun Copy, o Mo
 		return nil, errMoving(t.ID)
 	}
 	j := &journal{op: op, written: time.Now()}
-	if begun.Placement != o.Placement || op.Params.Move == nil {
+	if op.cancelled() {
+		return nil, l.endCancelled(inside, j)
+	}
+	if begun.Placement != o.Placement || op.Params.Move == nil || op.Status == OperationCancelled {
 		if err := l.dropCopy(inside, t, begun); err != nil {
 			return nil, err
+		}
+		if op.Status == OperationCancelled {
+			return nil, nil
 		}
 		j.finish(OperationFailed, "given up for another move")
 		return nil, ignoreStale(j.commit(inside))
 	}
-	op.Status, op.Error, op.FinishedAt, op.Attempt = OperationRunning, "", 0, op.Attempt+1
+	op.again()
 	op.Params.Move.DropOld = o.DropOld
 	err = j.commit(inside)
 	if errors.Is(err, ErrStale) {
@@ -205,6 +211,9 @@ func (l *Lifecycle) resumeMove(ctx context.Context, id string, c Copy) error {
 		if err != nil || op.Status != OperationRunning || op.Params.Move == nil {
 			return ignoreMissing(err) // one that failed waits for whoever asked for it
 		}
+		if op.cancelled() && !op.alive(time.Now()) {
+			return l.endCancelled(inside, &journal{op: op, written: time.Now()})
+		}
 		if !op.alive(time.Now()) {
 			return l.Move(ctx, id, MoveOptions{Placement: c.Placement, DropOld: op.Params.Move.DropOld})
 		}
@@ -253,6 +262,10 @@ func (m *move) finish(ctx context.Context, cause error) error {
 		return errors.Join(cause, err)
 	}
 	defer leave()
+	if errors.Is(cause, errCancelled) {
+		m.j.withdraw("switch")
+		return errors.Join(errCancelled, l.endCancelled(inside, m.j))
+	}
 	m.j.note(m.j.op.CurrentStep, "failed", cause)
 	m.j.finish(OperationFailed, m.j.op.CurrentStep+": "+cause.Error())
 	err = ignoreStale(m.j.commit(inside))

@@ -177,23 +177,26 @@ func (m *move) fills(t *Tenant) bool {
 
 // registry changes the tenant's registry row, on condition that this run is still
 // the one and the tenant still where it was.
-func (m *move) registry(ctx context.Context, alter func(*Tenant) error) error {
+func (m *move) registry(ctx context.Context, alter func(*Tenant) error, told ...*Notice) error {
 	inside, leave, err := m.life.Directory.EnterControlPlane(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	before := m.j.revision()
+	before, stmts := m.j.revision(), m.j.stmts(inside)
+	for _, n := range told {
+		stmts = append(stmts, Deliver(inside, m.life.Webhooks, n)...)
+	}
 	_, err = Tenants.Update(inside, m.from.ID, func(t *Tenant) error {
 		if !m.fills(t) {
 			return errMoveEnded
 		}
 		return alter(t)
-	}, m.j.stmts(inside)...)
+	}, stmts...)
 	if err != nil {
 		m.j.undo(before)
 		if errors.Is(err, ErrStale) {
-			return errMoveEnded
+			return m.j.stale(inside)
 		}
 		return err
 	}
@@ -228,6 +231,7 @@ func (m *move) switchOver(ctx context.Context) error {
 	}
 	m.j.note("switch", "succeeded", nil)
 	m.j.finish(OperationSucceeded, "")
+	n := m.life.notice(ctx, m.from, "moved", m.j, map[string]any{"from": m.from.Placement, "to": m.to.Placement})
 	err := m.registry(ctx, func(t *Tenant) error {
 		if At(time.Now().Add(switchTime)) > t.FenceUntil || t.FenceUntil != m.until {
 			return errors.New("the write fence ended before the switch")
@@ -235,8 +239,9 @@ func (m *move) switchOver(ctx context.Context) error {
 		t.Copies = append(t.without(m.to), Copy{Placement: t.Placement, Database: t.Database, DropAt: At(time.Now().Add(kept))})
 		t.Placement, t.Database, t.FenceFrom, t.FenceUntil = m.to.Placement, m.to.Database, 0, 0
 		return nil
-	})
+	}, n)
 	if err == nil || m.switched(ctx) {
+		m.life.announce(n)
 		return nil
 	}
 	m.j.finish(OperationRunning, "")

@@ -25,7 +25,7 @@ type Notice struct {
 // NoticeTypes are the types there are.
 var NoticeTypes = []string{
 	"tenant.provisioning", "tenant.created", "tenant.failed", "tenant.updated", "tenant.suspended", "tenant.resumed",
-	"tenant.deleting", "tenant.deleted", "sync.applied", "sync.failed", "tenant.domain.verified", "tenant.domain.disabled",
+	"tenant.deleting", "tenant.deleted", "tenant.moved", "tenant.settings.updated", "sync.applied", "sync.failed", "tenant.domain.verified", "tenant.domain.disabled",
 }
 
 // NewNotice makes a notice of now.

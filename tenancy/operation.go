@@ -40,17 +40,22 @@ const (
 	OperationUpgrade     OperationKind = "upgrade"
 	OperationMove        OperationKind = "move"
 	OperationImport      OperationKind = "import"
+	OperationBackup      OperationKind = "backup"
 
 	OperationRunning   OperationStatus = "running"
 	OperationSucceeded OperationStatus = "succeeded"
 	OperationFailed    OperationStatus = "failed"
+	OperationCancelled OperationStatus = "cancelled"
 )
 
 // OperationParams are the parameters of all kinds.
 type OperationParams struct {
 	Settings map[string]json.RawMessage `json:"settings,omitempty"` // a new tenant's own
+	Wish     string                     `json:"wish,omitempty"`     // tells a repeated wish for a tenant from another
 	Repair   *RepairProgress            `json:"repair,omitempty"`
 	Move     *MoveParams                `json:"move,omitempty"`
+	Cancel   *Cancellation              `json:"cancel,omitempty"` // of the attempt under way; nil for none
+	Backup   *BackupParams              `json:"backup,omitempty"`
 }
 
 // OperationEvent is one entry of an operation's history. Its id goes up.
@@ -122,7 +127,7 @@ func (j *journal) stmts(inside context.Context) []Stmt {
 	}
 	var list []Stmt
 	if j.op.Revision == 0 {
-		list = append(list, Operations.Insert(inside, j.op))
+		list = append(append(list, spendKey(inside, j.op.ID)...), Operations.Insert(inside, j.op))
 	} else {
 		list = append(list, Operations.Replace(inside, j.op))
 	}
@@ -166,17 +171,20 @@ func (j *journal) commit(inside context.Context, stmts ...Stmt) error {
 }
 
 // lasting writes the journal of a run that takes long. Where it cannot be
-// written now, it is at the end.
-func (j *journal) lasting(ctx context.Context, d *Directory) {
+// written now, it is at the end. Its error is [errCancelled].
+func (j *journal) lasting(ctx context.Context, d *Directory) error {
 	if j == nil || time.Since(j.written) < journalEvery {
-		return
+		return nil
 	}
 	inside, leave, err := d.EnterControlPlane(ctx)
 	if err != nil {
-		return
+		return nil
 	}
 	defer leave()
-	_ = j.commit(inside)
+	if err := j.commit(inside); errors.Is(err, ErrStale) && errors.Is(j.asked(inside), errCancelled) {
+		return errCancelled
+	}
+	return nil
 }
 
 // finish sets how the operation ended.
@@ -196,8 +204,13 @@ func pick(inside context.Context, kind OperationKind, id string) (*journal, erro
 		return nil, err
 	}
 	op := &list[0]
-	op.Status, op.Error, op.FinishedAt, op.Attempt = OperationRunning, "", 0, op.Attempt+1
+	op.again()
 	return &journal{op: op, written: time.Now()}, nil
+}
+
+// again begins another attempt.
+func (o *Operation) again() {
+	o.Status, o.Error, o.FinishedAt, o.Attempt, o.Params.Cancel = OperationRunning, "", 0, o.Attempt+1, nil
 }
 
 // resume takes up a creation that was cut off.
@@ -209,6 +222,9 @@ func (l *Lifecycle) resume(ctx context.Context, t *Tenant) error {
 	defer leave()
 	if t.ProvisioningStep != "" {
 		return l.endedImport(inside, t)
+	}
+	if op, err := LastOperation(inside, t.ID); err == nil && op.Kind == OperationProvision && op.cancelled() {
+		return l.endCancelled(inside, &journal{op: op, written: time.Now()})
 	}
 	j, err := pick(inside, OperationProvision, t.ID)
 	if err != nil {
@@ -336,7 +352,7 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 	case err != nil:
 		return nil, err
 	case op.Kind == OperationProvision:
-		t, j, err := l.takeUp(inside, t.ID, func(*Tenant) error { return nil })
+		t, j, err := l.takeUp(inside, t.ID, mayRetry)
 		if err != nil {
 			return nil, err
 		}
@@ -348,6 +364,8 @@ func (l *Lifecycle) Retry(ctx context.Context, operationID string) (*Operation, 
 		return &began, nil
 	case op.Kind == OperationUpgrade:
 		return l.upgradeAgain(ctx, inside, t, op)
+	case op.Kind == OperationBackup:
+		return l.backupAgain(ctx, inside, op)
 	case op.Kind == OperationMove && op.Params.Move != nil:
 		o := MoveOptions{Placement: op.Params.Move.Placement, DropOld: op.Params.Move.DropOld}
 		began, err := l.StartMove(WithActor(ctx, op.InitiatedBy), t.ID, o)

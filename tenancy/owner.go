@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
-// findOwner returns the owner as a user of the control plane.
+// findOwner returns the owner as a user of the control plane, or by the address
+// that is to be invited.
 func findOwner(ctx context.Context, o Owner) (*Owner, error) {
 	var u *User
 	var err error
@@ -15,6 +17,9 @@ func findOwner(ctx context.Context, o Owner) (*Owner, error) {
 		u, err = Users.Get(ctx, o.UserID)
 	} else {
 		u, err = Users.First(ctx, "email = ? AND email <> ''", FoldEmail(o.Email))
+	}
+	if errors.Is(err, ErrNotFound) && o.UserID == "" {
+		return &Owner{Email: FoldEmail(o.Email)}, nil // who is invited
 	}
 	if errors.Is(err, ErrNotFound) {
 		return nil, Errorf(http.StatusBadRequest, "inexistent_user", "The user does not exist.")
@@ -26,7 +31,8 @@ func findOwner(ctx context.Context, o Owner) (*Owner, error) {
 }
 
 // link makes the control plane's organization for the tenant, and its owner a
-// member with the owner's roles (contract C8.5 steps 6 and 7).
+// member with the owner's roles, or invited to become one (contract C8.5 steps 6
+// and 7).
 func (l *Lifecycle) link(ctx context.Context, t *Tenant) error {
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
@@ -34,14 +40,26 @@ func (l *Lifecycle) link(ctx context.Context, t *Tenant) error {
 	}
 	defer leave()
 	stmts := []Stmt{Organizations.Insert(inside, &Organization{Row: Row{ID: t.OrganizationID}, Name: t.ID, DisplayName: t.FriendlyName})}
-	if t.Owner != nil {
+	tell := func() {}
+	if t.Owner != nil && t.Owner.UserID == "" {
+		i, ticket, err := l.invitation(inside, t)
+		if err != nil {
+			return err
+		}
+		stmts = append(stmts, Invitations.Insert(inside, i))
+		if l.Invite != nil {
+			tell = func() { l.Invite(inside, t, i, ticket) }
+		}
+	} else if t.Owner != nil {
 		owner, err := l.ownerRows(inside, t)
 		if err != nil {
 			return err
 		}
 		stmts = append(stmts, owner...)
 	}
-	err = Commit(inside, stmts...)
+	if err = Commit(inside, stmts...); err == nil {
+		tell()
+	}
 	if !errors.Is(err, ErrConflict) {
 		return err
 	}
@@ -52,18 +70,52 @@ func (l *Lifecycle) link(ctx context.Context, t *Tenant) error {
 	return nil // by an earlier try, with its owner: they are one batch
 }
 
-func (l *Lifecycle) ownerRows(inside context.Context, t *Tenant) ([]Stmt, error) {
-	roles := l.OwnerRoles
-	if roles == nil {
-		roles = []string{RoleTenantAdmin}
+// ownerRoleIDs are the roles that owners get.
+func (l *Lifecycle) ownerRoleIDs(inside context.Context) ([]string, error) {
+	names := l.OwnerRoles
+	if names == nil {
+		names = []string{RoleTenantAdmin}
 	}
-	stmts := []Stmt{Members.Insert(inside, NewMember(t.OrganizationID, t.Owner.UserID))}
-	for _, name := range roles {
+	ids := []string{}
+	for _, name := range names {
 		role, err := Roles.First(inside, "name_key = ?", NameKeyOf(name))
 		if err != nil {
 			return nil, fmt.Errorf("role %q of the owner: %w", name, err)
 		}
-		stmts = append(stmts, UserRoles.Insert(inside, NewUserRole(t.Owner.UserID, t.OrganizationID, role.ID)))
+		ids = append(ids, role.ID)
+	}
+	return ids, nil
+}
+
+// ownerInvited is for how long the invitation of an owner stands.
+const ownerInvited = 7 * 24 * time.Hour
+
+// invitation asks the owner to become a member with the owner's roles. They log in
+// at the control plane's default client, if it has one.
+func (l *Lifecycle) invitation(inside context.Context, t *Tenant) (i *Invitation, ticket string, err error) {
+	roles, err := l.ownerRoleIDs(inside)
+	if err != nil {
+		return nil, "", err
+	}
+	settings, err := EffectiveSettings(inside)
+	if err != nil {
+		return nil, "", err
+	}
+	ticket = NewToken()
+	return &Invitation{
+		Row: Row{ID: NewID("uinv_", 16)}, OrgID: t.OrganizationID, TicketHash: HashToken(ticket), InviterName: l.Directory.ControlPlane().FriendlyName,
+		Email: t.Owner.Email, ClientID: settings.String("default_client_id"), Roles: roles, ExpiresAt: At(time.Now().Add(ownerInvited)),
+	}, ticket, nil
+}
+
+func (l *Lifecycle) ownerRows(inside context.Context, t *Tenant) ([]Stmt, error) {
+	roles, err := l.ownerRoleIDs(inside)
+	if err != nil {
+		return nil, err
+	}
+	stmts := []Stmt{Members.Insert(inside, NewMember(t.OrganizationID, t.Owner.UserID))}
+	for _, id := range roles {
+		stmts = append(stmts, UserRoles.Insert(inside, NewUserRole(t.Owner.UserID, t.OrganizationID, id)))
 	}
 	if len(l.OwnerPermissions) == 0 {
 		return stmts, nil

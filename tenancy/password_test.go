@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -357,7 +358,7 @@ func TestAttemptsStartOver(t *testing.T) {
 		}
 	}
 	exhaust()
-	if err := tenancy.Commit(acme, a.Clear(acme)); err != nil {
+	if err := tenancy.Commit(acme, a.Right(acme)...); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Count(acme, now); err != nil {
@@ -419,5 +420,100 @@ func TestParallelAttemptsDoNotBeatTheCounter(t *testing.T) {
 	}
 	if let != tenancy.MaxAttempts {
 		t.Errorf("%d of 50 attempts at the same time were let through, want %d", let, tenancy.MaxAttempts)
+	}
+}
+
+// C5.99, A28: one password tried on many names has an address pause, whoever the
+// names are; right passwords do not add up, and the neighbour has a count of its own.
+func TestAttemptsOfAnAddress(t *testing.T) {
+	t.Parallel()
+	acme, widgets := twoTenants(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	of := func(i int) tenancy.Attempt {
+		return tenancy.Attempt{Connection: "db", Identifier: fmt.Sprintf("nobody%d@example.com", i), IP: "203.0.113.7"}
+	}
+	right := tenancy.Attempt{Connection: "db", UserID: "auth0|ada", IP: "203.0.113.7"}
+	for i := range tenancy.MaxAddressAttempts {
+		if err := right.Count(acme, now); err != nil {
+			t.Fatalf("right password %d = %v", i+1, err)
+		}
+		if err := tenancy.Commit(acme, right.Right(acme)...); err != nil {
+			t.Fatal(err)
+		}
+		if err := of(i).Count(acme, now); err != nil {
+			t.Fatalf("name %d = %v", i+1, err)
+		}
+	}
+	for name, a := range map[string]tenancy.Attempt{"another name": of(-1), "a user": right} {
+		if err := a.Count(acme, now); !errors.Is(err, tenancy.ErrTooManyAttempts) {
+			t.Errorf("%s = %v, want ErrTooManyAttempts", name, err)
+		}
+	}
+	rows, err := tenancy.Attempts.Count(acme, tenancy.Filter{})
+	if err != nil || rows != tenancy.MaxAddressAttempts+1 {
+		t.Errorf("%d rows, %v; what is refused leaves none", rows, err)
+	}
+	elsewhere := right
+	elsewhere.IP = "203.0.113.8"
+	for name, err := range map[string]error{
+		"another address": elsewhere.Count(acme, now),
+		"another tenant":  right.Count(widgets, now),
+		"after the pause": right.Count(acme, now.Add(tenancy.AddressPause)),
+	} {
+		if err != nil {
+			t.Errorf("%s = %v, want nil", name, err)
+		}
+	}
+	if err := of(-1).Uncount(acme); err != nil { // of a name that was never counted
+		t.Fatal(err)
+	}
+}
+
+// However many addresses made-up names come from, a tenant keeps the counts that
+// were used last, of each user and of those who are nobody.
+func TestAttemptsAreTrimmed(t *testing.T) {
+	t.Parallel()
+	acme, widgets := twoTenants(t)
+	began := time.Now()
+	for i := range 20 {
+		for _, ctx := range []context.Context{acme, widgets} {
+			for _, user := range []string{"", "auth0|ada"} {
+				a := tenancy.Attempt{Connection: "db", Identifier: fmt.Sprint("nobody", i), UserID: user, IP: fmt.Sprintf("203.0.113.%d", i)}
+				if err := a.Count(ctx, began.Add(time.Duration(i)*time.Second)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	count := func(ctx context.Context, user string) int64 {
+		t.Helper()
+		n, err := tenancy.Attempts.Count(ctx, tenancy.Filter{Where: "user_id = ?", Args: []any{user}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for _, user := range []string{"", "auth0|ada"} {
+		if err := tenancy.TrimAttempts(acme, user, 5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := count(acme, "auth0|ada"); n != 5 {
+		t.Errorf("%d of the user's counts are left, want 5", n)
+	}
+	if n := count(acme, ""); n < 5 || n > 8 { // the last two seconds' addresses and names
+		t.Errorf("%d nameless counts are left, want about 5", n)
+	}
+	if n := count(widgets, ""); n != 40 {
+		t.Errorf("%d counts of the neighbour's are left, want all 40", n)
+	}
+	last := tenancy.Attempt{Connection: "db", Identifier: "nobody19", UserID: "", IP: "203.0.113.19"}
+	for range tenancy.MaxAttempts - 1 {
+		if err := last.Count(acme, began.Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := last.Count(acme, began.Add(time.Minute)); !errors.Is(err, tenancy.ErrTooManyAttempts) {
+		t.Errorf("the last one's count was forgotten: %v", err)
 	}
 }

@@ -48,6 +48,7 @@ type Pool struct {
 	making sync.Mutex // the control plane is made by one at a time
 
 	onChange sync.Map // *func() -> struct{}
+	onLogout sync.Map // *func(*Tenant) -> struct{}
 	outlook  outlook
 }
 

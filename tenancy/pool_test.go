@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,6 +252,45 @@ func TestEnterIdle(t *testing.T) {
 	}
 	if want := []string{"visitor", "background"}; !slices.Equal(order, want) {
 		t.Errorf("served %v", order)
+	}
+}
+
+// TestEnterIdleTogether: where all databases are used by visitors, several workers
+// of the background can still be inside at a time, at the expense of as many.
+func TestEnterIdleTogether(t *testing.T) {
+	const workers = 8
+	h := newHarbour(t, tenancy.PoolConfig{Limit: 64}, map[string]*moody{"": {}})
+	warm, cold := h.tenants(t, "", "w", 64), h.tenants(t, "", "c", workers)
+	for _, x := range warm {
+		if err := h.visit(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var inside atomic.Int32
+	all := make(chan struct{})
+	var wg sync.WaitGroup
+	for _, x := range cold {
+		wg.Go(func() {
+			err := h.DoIdle(ctx, x, func(ctx context.Context) error {
+				if inside.Add(1) == workers {
+					close(all)
+				}
+				select {
+				case <-all:
+				case <-ctx.Done():
+				}
+				return ctx.Err()
+			})
+			if err != nil {
+				t.Errorf("with %d inside: %v", inside.Load(), err)
+			}
+		})
+	}
+	wg.Wait()
+	if open := h.Stats().Open; open > 64 {
+		t.Errorf("%d databases are open", open)
 	}
 }
 

@@ -55,8 +55,9 @@ func (p *Pool) openingLimit() int { return min(max(p.limit/2, 1), openingLimit) 
 func (p *Pool) lateLimit() int    { return min(max(p.limit/8, 1), lateLimit) }
 
 // backgroundShare is how many databases may be kept open for EnterIdle at the
-// expense of those that visitors used, so that its work goes on.
-func (p *Pool) backgroundShare() int { return max(p.limit/32, 1) }
+// expense of those that visitors used, so that its work goes on: a small part, but
+// enough that a pass over all tenants does not wait for each close.
+func (p *Pool) backgroundShare() int { return max(p.limit/32, min(p.limit/8, 8), 1) }
 
 // setLimits says how many databases each placement may have open. Each keeps a
 // small share of the budget that the others cannot take.

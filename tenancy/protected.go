@@ -20,12 +20,13 @@ const (
 // protected are the columns that hold hashes, keys and secrets, by table. That
 // none is missing is held by a test over the model.
 var protected = map[string]map[string]protection{
-	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn},
+	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn, "registration_hash": hashedColumn},
 	"connections":     {"secrets": sealedColumn},
 	"email_providers": {"credentials": sealedColumn},
 	"signing_keys":    {"private": sealedColumn},
 	"passwords":       {"hash": hashedColumn},
 	"files":           {"value": sealedColumn},
+	"request_keys":    {"body": sealedColumn},
 }
 
 // pointless are tables whose rows mean nothing without their protected columns.
@@ -36,7 +37,8 @@ var pointless = []string{"passwords", "signing_keys", "email_providers"}
 // plane keeps of tenants and their domains, and tenants of the control plane: its
 // secrets above all, which are in no export (contract C7.18).
 var homebound = []string{
-	"sessions", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
+	"sessions", "logouts", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
+	"request_keys",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
 	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails", "upstream_logins",
 }

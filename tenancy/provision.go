@@ -13,6 +13,7 @@ import (
 type provisionStep struct {
 	name string
 	run  func(ctx context.Context, t *Tenant) error
+	also string // another step of the contract that the same batch does; "" for none
 }
 
 // steps of contract C8.5, after the reservation. Each may be repeated.
@@ -23,22 +24,18 @@ func (l *Lifecycle) steps(settings map[string]json.RawMessage) []provisionStep {
 		}
 	}
 	return []provisionStep{
-		{"database", l.Pool.Create},
-		{"seed", inside(func(ctx context.Context, t *Tenant) error { return seedTenant(ctx, t, settings) })},
-		{"keys", inside(func(ctx context.Context, _ *Tenant) error { return l.Keys.EnsureKeys(ctx) })},
-		{"organization", l.link},
-		{"sync", func(ctx context.Context, t *Tenant) error {
+		{name: "database", run: l.Pool.Create},
+		{name: "migrate", run: inside(func(ctx context.Context, _ *Tenant) error { return Ping(ctx) })}, // opening does it
+		{name: "seed", run: inside(func(ctx context.Context, t *Tenant) error { return seedTenant(ctx, t, !l.NoAPIExplorer, settings) }), also: "defaults"},
+		{name: "keys", run: inside(func(ctx context.Context, _ *Tenant) error { return l.Keys.EnsureKeys(ctx) })},
+		{name: "organization", run: l.link, also: "owner"},
+		{name: "sync", run: func(ctx context.Context, t *Tenant) error {
 			if l.Sync == nil {
 				return nil
 			}
 			return l.Sync.Snapshot(ctx, t)
-		}},
-		{"verify", inside(func(ctx context.Context, t *Tenant) error {
-			if l.Verify == nil {
-				return nil
-			}
-			return l.Verify(ctx, t)
-		})},
+		}, also: "settings"},
+		{name: "verify", run: l.verify},
 	}
 }
 
@@ -68,11 +65,19 @@ func (l *Lifecycle) provision(ctx context.Context, t *Tenant, j *journal) (*Tena
 			return nil, l.failed(ctx, t, step.name, err, j)
 		}
 		j.note(step.name, "succeeded", nil)
-		j.lasting(ctx, l.Directory)
+		if step.also != "" {
+			j.note(step.also, "succeeded", nil)
+		}
+		if err := j.lasting(ctx, l.Directory); err != nil {
+			return nil, l.cancelProvision(ctx, j)
+		}
 	}
 	j.note("activate", "succeeded", nil)
 	j.finish(OperationSucceeded, "")
 	active, err := l.setState(ctx, t.ID, StateActive, "", j)
+	if errors.Is(err, errCancelled) {
+		return nil, l.cancelProvision(ctx, j)
+	}
 	if err != nil {
 		return nil, l.failed(ctx, t, "activate", err, j)
 	}
@@ -87,6 +92,9 @@ func (l *Lifecycle) failed(ctx context.Context, t *Tenant, step string, cause er
 	j.note(step, "failed", cause)
 	j.finish(OperationFailed, reason)
 	_, err := l.setState(ctx, t.ID, StateFailed, reason, j)
+	if errors.Is(err, errCancelled) {
+		return l.cancelProvision(ctx, j)
+	}
 	if err == nil {
 		l.record(ctx, t, "failed")
 	}
@@ -121,11 +129,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 	}
 	var j *journal
 	if err == nil && op.Status == OperationRunning {
-		lost := provisionTime + pulseLost
-		if op.Kind == OperationImport {
-			lost = pulseLost // it shows every second that it goes on
-		}
-		if At(time.Now()) < op.UpdatedAt.Add(lost) {
+		if op.busy(time.Now()) {
 			return stateConflict(t, StateDeleting)
 		}
 		j = &journal{op: op, written: time.Now()}
@@ -149,7 +153,7 @@ func (l *Lifecycle) giveUp(ctx context.Context, id string) error {
 		j.undo(before)
 		return err
 	}
-	return l.Directory.Refresh(ctx) // hooks are asked about what it knows
+	return l.Directory.Refresh(ctx)
 }
 
 // setState moves a tenant on and writes the journal with it, in one batch.
@@ -177,8 +181,14 @@ func (l *Lifecycle) setState(ctx context.Context, id string, next State, reason 
 	before := j.revision()
 	t, err := Tenants.Update(inside, id, alter, append(told, j.stmts(inside)...)...)
 	if errors.Is(err, ErrStale) && j != nil {
-		// Another process was at the same operation, and its record stands.
 		j.undo(before)
+		if err := j.asked(inside); err != nil {
+			return nil, err
+		}
+		if j.op.Status == OperationCancelled {
+			return nil, err
+		}
+		// Another process was at the same operation, and its record stands.
 		t, err = Tenants.Update(inside, id, alter, told...)
 	}
 	if err != nil {

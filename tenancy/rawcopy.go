@@ -74,8 +74,8 @@ func (s *rawSink) insertion(t *rawTable, rows []rawRow) (stmts []Stmt) {
 	width := len(t.Columns) + 1
 	for len(rows) > 0 {
 		n := min(len(rows), max(1, rawParams/width))
-		one := `(?` + strings.Repeat(", ?", width-1) + `)`
-		st := Stmt{Rows: AnyRows, SQL: s.rebind(`INSERT INTO ` + t.Name + ` ("tenant_id", ` + t.columns + `) VALUES ` +
+		one := `(?` + strings.Repeat(", ?", width-1) + t.defaults + `)`
+		st := Stmt{Rows: AnyRows, SQL: s.rebind(`INSERT INTO ` + t.Name + ` ("tenant_id", ` + t.columns + t.absent + `) VALUES ` +
 			one + strings.Repeat(", "+one, n-1) + ` ON CONFLICT DO NOTHING`)}
 		for _, r := range rows[:n] {
 			st.Args = append(append(st.Args, s.tenant), r...)

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"unicode/utf8"
@@ -33,10 +34,19 @@ type fileHead struct {
 	// Registry is, in a backup, the tenant's registry row as it is stored.
 	Registry map[string]json.RawMessage `json:"registry,omitempty"`
 
+	// Linked are, in a backup, the tables with what the control plane has of the
+	// tenant, as in Tables.
+	Linked map[string][]string `json:"linked,omitempty"`
+
 	// Profile is, in an export, what of the registry goes with the tenant, and
 	// Secrets whether hashes, keys and secrets are in it.
 	Profile *fileProfile `json:"profile,omitempty"`
 	Secrets bool         `json:"secrets,omitempty"`
+}
+
+// names are those of all tables in the file.
+func (h *fileHead) names() []string {
+	return slices.Concat(slices.Collect(maps.Keys(h.Tables)), slices.Collect(maps.Keys(h.Linked)))
 }
 
 // fileProfile is what an export tells of the registry row.
@@ -73,7 +83,7 @@ type fileWriter struct {
 func newFileWriter(w io.Writer, head *fileHead) (*fileWriter, error) {
 	f := &fileWriter{hash: sha256.New(), sums: make(map[string]Sum)}
 	f.w = bufio.NewWriterSize(io.MultiWriter(w, f.hash), 1<<16)
-	for name := range head.Tables {
+	for _, name := range head.names() {
 		f.sums[name] = Sum{}
 	}
 	b, err := json.Marshal(head)
@@ -181,27 +191,45 @@ func (f *fileReader) layout() error {
 		if !ok {
 			continue
 		}
-		all := t.Columns
-		t.Columns = nil
-		for _, name := range columns {
-			i := slices.IndexFunc(all, func(c migrations.Column) bool { return c.Name == name })
-			if i < 0 {
-				return errBroken("table %s has a column %q that is not known", t.Name, name)
-			}
-			t.Columns = append(t.Columns, all[i])
+		t, err := t.with(columns)
+		if err != nil {
+			return err
 		}
-		if !slices.Contains(t.Columns, t.Key) {
-			return errBroken("table %s has no key", t.Name)
-		}
-		f.order = append(f.order, t.arranged())
-	}
-	if len(f.order) != len(f.head.Tables) {
-		return errBroken("it has tables that are not known")
+		f.order = append(f.order, t)
 	}
 	for i := range f.order {
 		f.tables[f.order[i].Name] = &f.order[i]
 	}
+	for _, l := range linkedTables() {
+		if columns, ok := f.head.Linked[l.Name]; ok {
+			t, err := l.with(columns)
+			if err != nil {
+				return err
+			}
+			f.tables[t.Name] = &t
+		}
+	}
+	if len(f.order) != len(f.head.Tables) || len(f.tables) != len(f.head.names()) {
+		return errBroken("it has tables that are not known")
+	}
 	return nil
+}
+
+// with returns the table with these of its columns, in this order.
+func (t rawTable) with(columns []string) (rawTable, error) {
+	all := t.Columns
+	t.Columns = nil
+	for _, name := range columns {
+		i := slices.IndexFunc(all, func(c migrations.Column) bool { return c.Name == name })
+		if i < 0 {
+			return t, errBroken("table %s has a column %q that is not known", t.Name, name)
+		}
+		t.Columns = append(t.Columns, all[i])
+	}
+	if !slices.Contains(t.Columns, t.Key) {
+		return t, errBroken("table %s has no key", t.Name)
+	}
+	return t.arranged(), nil
 }
 
 func (f *fileReader) next() ([]byte, error) {
@@ -284,7 +312,7 @@ func (f *fileReader) end(e *fileEnd) error {
 	if got := hex.EncodeToString(f.hash.Sum(nil)); got != e.SHA256 {
 		return errBroken("its checksum is %s instead of %s", got, e.SHA256)
 	}
-	for name := range f.head.Tables {
+	for _, name := range f.head.names() {
 		if f.sums[name] != e.Sums[name] {
 			return errBroken("table %s has %d rows instead of %d, or others", name, f.sums[name].Rows, e.Sums[name].Rows)
 		}

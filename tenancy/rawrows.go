@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy/migrations"
@@ -36,6 +37,10 @@ type rawTable struct {
 	key     int    // index of the key column
 	columns string // quoted and joined
 	more    string // condition that leaves out what is not the tenant's content
+
+	// What Columns lack of the schema's: rows of an earlier version, or such as
+	// are read without secrets. Both begin with ", " unless they are empty.
+	absent, defaults string
 }
 
 // rawTables are all tables in the order in which they are copied.
@@ -58,10 +63,26 @@ func (t rawTable) arranged() rawTable {
 		}
 	}
 	t.columns = strings.Join(names, ", ")
+	t.absent, t.defaults = "", ""
+	for _, c := range schemaOf(t.Name) {
+		if c.Default != "" && !slices.ContainsFunc(t.Columns, func(has migrations.Column) bool { return has.Name == c.Name }) {
+			t.absent += `, "` + c.Name + `"`
+			t.defaults += ", " + c.Default
+		}
+	}
 	if t.Name == "counters" {
 		t.more = ` AND id NOT IN ('` + fenceCounter + `', '` + fillingCounter + `')`
 	}
 	return t
+}
+
+// schemaOf returns the columns of a table of the schema, nil for another.
+func schemaOf(table string) []migrations.Column {
+	layout := migrations.Layout()
+	if i := slices.IndexFunc(layout, func(t migrations.Table) bool { return t.Name == table }); i >= 0 {
+		return layout[i].Columns
+	}
+	return nil
 }
 
 // keyOf is what the row is told apart by, as a string or int64.

@@ -50,6 +50,7 @@ func RemoveClient(ctx context.Context, id string) []Stmt {
 		PushedRequests.RemoveWhere(ctx, "client_id = ?", id),
 		Invitations.RemoveWhere(ctx, "client_id = ?", id),
 		Consents.RemoveWhere(ctx, "client_id = ?", id),
+		Logouts.RemoveWhere(ctx, "client_id = ?", id),
 	}, removeGrantsOf(ctx, "client_id = ?", id)...)
 }
 
@@ -116,15 +117,14 @@ func RemoveUser(ctx context.Context, id string) []Stmt {
 		UserPermissions.RemoveWhere(ctx, "user_id = ?", id),
 		Members.RemoveWhere(ctx, "user_id = ?", id),
 		Consents.RemoveWhere(ctx, "user_id = ?", id),
-	}, EndAccess(ctx, id)...)
+	}, EndAccess(ctx, id, AccountDeleted)...)
 }
 
 // EndAccess ends a user's sessions, logins under way and refresh tokens, as when
 // they are blocked or their password changes (contract C3.31, C5.83).
-func EndAccess(ctx context.Context, userID string) []Stmt {
-	return []Stmt{
-		Sessions.RemoveWhere(ctx, "user_id = ?", userID),
+func EndAccess(ctx context.Context, userID string, why LogoutReason) []Stmt {
+	return append(EndSessions(ctx, why, "user_id = ?", userID),
 		LoginSessions.RemoveWhere(ctx, "user_id = ?", userID),
 		Grants.RemoveWhere(ctx, "user_id = ?", userID),
-	}
+	)
 }

@@ -59,6 +59,12 @@ func ClaimRepair(inside context.Context) (*Operation, error) {
 		if op.Params.Repair == nil {
 			continue
 		}
+		if op.Params.Cancel != nil {
+			if err := cancelRepair(inside, &journal{op: op}); !errors.Is(err, ErrStale) && err != nil {
+				return nil, err
+			}
+			continue
+		}
 		outcome := "started"
 		if op.CurrentStep != "" {
 			outcome = "retried"
@@ -89,11 +95,22 @@ func NoteRepair(inside context.Context, op *Operation, outcome, failure string) 
 			j.entries[0].Detail, _ = json.Marshal(op.Params.Repair) // plain data always has a form in JSON
 		}
 	}
-	if err := j.commit(inside); err != nil {
-		op.Revision = before
-		return err
+	err := j.commit(inside)
+	if errors.Is(err, ErrStale) && errors.Is(j.asked(inside), errCancelled) {
+		j.entries = nil
+		return errors.Join(errCancelled, cancelRepair(inside, j))
 	}
-	return nil
+	if err != nil {
+		op.Revision = before
+	}
+	return err
+}
+
+// cancelRepair records that a repair is cancelled. What it did stays.
+func cancelRepair(inside context.Context, j *journal) error {
+	j.aside("cancel", "succeeded")
+	j.finish(OperationCancelled, "")
+	return j.commit(inside)
 }
 
 // EndRepair writes that a repair is over. One in which a tenant failed has failed.
@@ -115,7 +132,8 @@ func retryRepair(inside context.Context, id string) (*Operation, error) {
 		if op.Status != OperationFailed || op.Params.Repair == nil {
 			return Errorf(409, "operation_conflict", "Operation is %s and cannot be retried", op.Status)
 		}
-		op.Status, op.Error, op.FinishedAt, op.CurrentStep, op.Attempt = OperationRunning, "", 0, "", op.Attempt+1
+		op.again()
+		op.CurrentStep = ""
 		op.Params.Repair = &RepairProgress{Repair: op.Params.Repair.Repair}
 		return nil
 	})

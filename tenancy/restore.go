@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -34,8 +35,11 @@ const (
 
 // Restore brings a tenant back from a file that [Lifecycle.Backup] wrote on this
 // installation. The whole file is checked before anything is touched. A tenant
-// that is missing or failed is made from it; one that serves is replaced with
-// Force only, in one step at the end. Where a restore is cut off, a tenant that
+// that is missing or failed is made from it, with its organization: those of its
+// members come back who still are users of the control plane, with what they may do
+// in it, and custom domains as claims to be verified. One that serves is replaced
+// with Force only, in one step at the end, and its members and domains stay as they
+// are now. Where a restore is cut off, a tenant that
 // was missing is failed and says so: restore again, or delete it.
 //
 // Errors: an [Error] 400 for a file that is no backup or not whole, 409 for one of
@@ -56,18 +60,23 @@ func (l *Lifecycle) Restore(ctx context.Context, path string, o RestoreOptions) 
 	if err != nil {
 		return nil, err
 	}
+	defer l.beat(ctx, j)()
 	there := home.at(back)
 	if now, ok := l.Directory.ByID(back.ID); ok {
 		there.OrganizationID = now.OrganizationID
 	}
-	err = l.fill(ctx, target, there, func(sink *rawSink) error {
-		return l.fillFrom(ctx, path, &rowLoader{sink: sink, progress: o.Progress, step: stepRestore, pulse: j.pulse(l.Directory)})
+	var linked linkedRows
+	var tables map[string]*rawTable
+	err = l.fill(ctx, target, there, func(sink *rawSink) (err error) {
+		loader := &rowLoader{sink: sink, progress: o.Progress, step: stepRestore, pulse: j.pulse(l.Directory)}
+		tables, linked, err = l.fillFrom(ctx, path, loader)
+		return err
 	})
-	if err == nil && l.Verify != nil {
-		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.Verify(inside, there) })
+	if err == nil {
+		err = l.Pool.Do(ctx, there, func(inside context.Context) error { return l.verifyBasics(inside, there) })
 	}
 	if err == nil {
-		err = l.link(ctx, there)
+		err = l.relink(ctx, there, tables, linked)
 	}
 	if err != nil {
 		return nil, l.brokenOff(ctx, there, j, err)
@@ -171,6 +180,11 @@ func (l *Lifecycle) beginRestore(ctx context.Context, back *Tenant, o RestoreOpt
 		err = Errorf(http.StatusForbidden, "system_resource", "The control plane cannot be restored over")
 	case now.State == StateFailed:
 		err = l.restoreOverFailed(inside, now, back, home, j)
+	case now.State == StateDeleting:
+		err = &Error{
+			Status: http.StatusConflict, Code: "tenant_conflict", Message: fmt.Sprintf("Tenant '%s' is being deleted", back.ID),
+			Hint: "restore it once it is gone",
+		}
 	case now.State != StateActive && now.State != StateSuspended, !o.Force:
 		err = &Error{
 			Status: http.StatusConflict, Code: "tenant_conflict", Message: fmt.Sprintf("Tenant '%s' exists and is %s", back.ID, now.State),
@@ -241,9 +255,12 @@ func (l *Lifecycle) fill(ctx context.Context, target *engine, there *Tenant, wri
 	return write(newSink(db, target.rebind, there.ID))
 }
 
-// fillFrom writes the file's rows and then compares every table with the file.
-func (l *Lifecycle) fillFrom(ctx context.Context, path string, loader *rowLoader) error {
-	return readBackup(path, func(r *fileReader) error {
+// fillFrom writes the file's rows and then compares every table with the file. It
+// returns those of the control plane, with their tables.
+func (l *Lifecycle) fillFrom(ctx context.Context, path string, loader *rowLoader) (tables map[string]*rawTable, linked linkedRows, err error) {
+	linked = make(linkedRows)
+	err = readBackup(path, func(r *fileReader) error {
+		tables = r.tables
 		for {
 			t, row, err := r.row()
 			if err != nil {
@@ -251,6 +268,10 @@ func (l *Lifecycle) fillFrom(ctx context.Context, path string, loader *rowLoader
 			}
 			if t == nil {
 				break
+			}
+			if strings.HasPrefix(t.Name, linkedPrefix) {
+				linked[t.Name] = append(linked[t.Name], row)
+				continue
 			}
 			if err := loader.add(ctx, t, row); err != nil {
 				return err
@@ -271,6 +292,7 @@ func (l *Lifecycle) fillFrom(ctx context.Context, path string, loader *rowLoader
 		}
 		return nil
 	})
+	return tables, linked, err
 }
 
 // rowLoader collects rows and writes them in batches.
@@ -327,7 +349,7 @@ func (j *journal) pulse(d *Directory) func(context.Context) error {
 		}
 		defer leave()
 		if err := j.commit(inside); errors.Is(err, ErrStale) {
-			return errMoveEnded
+			return j.stale(inside)
 		}
 		return nil
 	}
@@ -350,6 +372,9 @@ func (l *Lifecycle) brokenOff(ctx context.Context, there *Tenant, j *journal, ca
 		return errors.Join(cause, err)
 	}
 	defer leave()
+	if errors.Is(cause, errCancelled) {
+		return errors.Join(cause, l.endCancelled(inside, j))
+	}
 	step := j.op.CurrentStep
 	j.note(step, "failed", cause)
 	j.finish(OperationFailed, step+": "+cause.Error())
@@ -373,8 +398,13 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		return nil, err
 	}
 	defer leave()
+	n, err := l.broughtBack(ctx, inside, there.ID, j)
+	if err != nil {
+		return nil, err
+	}
 	j.note(j.op.CurrentStep, "succeeded", nil)
 	j.finish(OperationSucceeded, "")
+	before := j.revision()
 	t, err := Tenants.Update(inside, there.ID, func(t *Tenant) error {
 		if t.State == StateDeleting {
 			return errMoveEnded
@@ -389,10 +419,35 @@ func (l *Lifecycle) endRestore(ctx context.Context, there *Tenant, home Copy, j 
 		t.FriendlyName, t.Audience, t.Metadata, t.Inheritance, t.Sync = there.FriendlyName, there.Audience, there.Metadata, there.Inheritance, there.Sync
 		t.SuspendedAt, t.SuspendedReason = there.SuspendedAt, there.SuspendedReason
 		return nil
-	}, j.stmts(inside)...)
+	}, append(Deliver(inside, l.Webhooks, n), j.stmts(inside)...)...)
+	if errors.Is(err, ErrStale) {
+		j.undo(before)
+		if errors.Is(j.asked(inside), errCancelled) {
+			j.withdraw(j.op.CurrentStep)
+			return nil, l.brokenOff(ctx, there, j, errCancelled)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
+	l.announce(n)
 	l.record(ctx, t, map[string]string{stepRestore: "restored", stepImport: "imported"}[j.op.CurrentStep])
 	return t, l.Directory.Refresh(ctx)
 }
+
+// broughtBack is the notice of a restore or an import that is about to end: the
+// tenant is there, or is another where one served before.
+func (l *Lifecycle) broughtBack(ctx, inside context.Context, id string, j *journal) (*Notice, error) {
+	t, err := Tenants.Get(inside, id)
+	if err != nil {
+		return nil, err
+	}
+	what := "created"
+	if t.State == StateActive || t.State == StateSuspended {
+		what = "updated"
+	}
+	return l.notice(ctx, t, what, j, byWay(j.op.CurrentStep)), nil
+}
+
+// byWay says in a notice how a tenant came to be, where that is not the usual way.
+func byWay(step string) map[string]any { return map[string]any{"by": step} }

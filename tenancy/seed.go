@@ -4,17 +4,20 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 )
 
 // DefaultConnection is the database connection every tenant begins with.
 const DefaultConnection = "Username-Password-Authentication"
 
+// apiExplorer is the name of the machine client that every child tenant begins with
+// unless the configuration says otherwise.
+const apiExplorer = "API Explorer Application"
+
 // seedTenant writes the rows a tenant begins with into its empty database, in
 // one batch: its own settings, the management API, the default connection, and
 // on child tenants the default clients (contract C8.5 steps 4 and 8). A tenant
 // that has its settings row was seeded and is left alone.
-func seedTenant(ctx context.Context, t *Tenant, settings map[string]json.RawMessage) error {
+func seedTenant(ctx context.Context, t *Tenant, explorer bool, settings map[string]json.RawMessage) error {
 	if _, err := SettingsRows.Get(ctx, SettingsOwn); !errors.Is(err, ErrNotFound) {
 		return err
 	}
@@ -28,7 +31,7 @@ func seedTenant(ctx context.Context, t *Tenant, settings map[string]json.RawMess
 		Connections.Insert(ctx, connection),
 	}
 	if t != nil {
-		clients, err := defaultClients(ctx, own, connection)
+		clients, err := defaultClients(ctx, own, connection, explorer)
 		if err != nil {
 			return err
 		}
@@ -40,26 +43,6 @@ func seedTenant(ctx context.Context, t *Tenant, settings map[string]json.RawMess
 		return nil // another process seeded it meanwhile, whole
 	}
 	return err
-}
-
-// VerifySeeded reads back, by the ways that requests go, what a new tenant was
-// given (contract C8.5 step 11, C8.6): the entered tenant has its own settings,
-// the management API, the default connection and the default client.
-func VerifySeeded(ctx context.Context) error {
-	s, err := EffectiveSettings(ctx)
-	if err != nil {
-		return fmt.Errorf("settings: %w", err)
-	}
-	if _, err := CachedResourceServer(ctx, ManagementAudience); err != nil {
-		return fmt.Errorf("management API: %w", err)
-	}
-	if _, err := Connections.First(ctx, "name = ?", DefaultConnection); err != nil {
-		return fmt.Errorf("default connection: %w", err)
-	}
-	if _, err := Clients.Get(ctx, s.String("default_client_id")); err != nil {
-		return fmt.Errorf("default client: %w", err)
-	}
-	return nil
 }
 
 // newManagementAPI is the management API's own resource server (contract C2.20).
@@ -75,15 +58,15 @@ func newManagementAPI(controlPlane bool) *ResourceServer {
 	return rs
 }
 
-// defaultClients makes "Default App", for people, and "API Explorer
+// defaultClients makes "Default App", for people, and if it is wanted "API Explorer
 // Application", a machine that may use the management API.
-func defaultClients(ctx context.Context, own *SettingsRow, connection *Connection) ([]Stmt, error) {
+func defaultClients(ctx context.Context, own *SettingsRow, connection *Connection, wanted bool) ([]Stmt, error) {
 	app := &Client{
 		Row: Row{ID: NewID("", 32)}, Name: "Default App", AppType: "regular_web", IsFirstParty: true,
 		TokenEndpointAuthMethod: "client_secret_post", GrantTypes: []string{"authorization_code", "refresh_token"},
 		JWT: DefaultJWTConfiguration(), RefreshToken: DefaultRefreshToken(false),
 	}
-	explorer := newMachineClient(NewID("", 32), "API Explorer Application", "", "")
+	explorer := newMachineClient(NewID("", 32), apiExplorer, "", "")
 	for _, c := range []*Client{app, explorer} {
 		c.Secret = NewID("", 64)
 		var err error
@@ -96,12 +79,11 @@ func defaultClients(ctx context.Context, own *SettingsRow, connection *Connectio
 		return nil, err
 	}
 	own.Values["default_client_id"] = id
-	return []Stmt{
-		Clients.Insert(ctx, app),
-		ClientConnections.Insert(ctx, NewClientConnection(app.ID, connection.ID)),
-		Clients.Insert(ctx, explorer),
-		ClientGrants.Insert(ctx, newManagementGrant(explorer.ID, TenantScopes)),
-	}, nil
+	stmts := []Stmt{Clients.Insert(ctx, app), ClientConnections.Insert(ctx, NewClientConnection(app.ID, connection.ID))}
+	if wanted {
+		stmts = append(stmts, Clients.Insert(ctx, explorer), ClientGrants.Insert(ctx, newManagementGrant(explorer.ID, TenantScopes)))
+	}
+	return stmts, nil
 }
 
 // newMachineClient is a client that acts for itself (client credentials).

@@ -13,6 +13,7 @@ import (
 type Session struct {
 	Row
 	TokenHash        string          `json:"-"` // [HashToken] of the cookie's value; unique
+	Issuer           string          `json:"-"` // of the host it was begun at: that of its tokens
 	UserID           string          `json:"user_id"`
 	Connection       string          `json:"connection"` // name of the connection logged in with
 	AuthenticatedAt  Time            `json:"authenticated_at"`

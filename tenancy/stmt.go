@@ -33,6 +33,7 @@ type Stmt struct {
 	change  *change // what the control plane's change log is told
 	settled bool    // whether rows that are cached in memory change
 	ends    bool    // whether somebody's access may end, see [Endings]
+	tells   bool    // whether its rows are logouts to be told of, see [EndSessions]
 	err     error   // why the statement could not be built; Commit returns it
 }
 
@@ -253,7 +254,8 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	if settled && !s.entry.engine.exclusive {
 		stmts = append(stmts, settle(ctx))
 	}
-	if _, err := s.batch(ctx, stmts); err != nil {
+	affected, err := s.batch(ctx, stmts)
+	if err != nil {
 		return err
 	}
 	if settled {
@@ -264,6 +266,12 @@ func Commit(ctx context.Context, stmts ...Stmt) error {
 	}
 	if len(changes) > 0 {
 		s.entry.pool.changed()
+	}
+	for i := range stmts {
+		if stmts[i].tells && affected[i] > 0 {
+			s.entry.pool.loggedOut(s.tenant)
+			break
+		}
 	}
 	return nil
 }
@@ -278,7 +286,7 @@ func CommitCount(ctx context.Context, stmt Stmt) (int64, error) {
 	if err := stmt.check(); err != nil {
 		return 0, err
 	}
-	if stmt.change != nil || stmt.settled || stmt.ends {
+	if stmt.change != nil || stmt.settled || stmt.ends || stmt.tells {
 		return 0, fmt.Errorf("a statement with consequences needs Commit: %s", stmt.SQL)
 	}
 	n, err := s.batch(ctx, []Stmt{stmt})

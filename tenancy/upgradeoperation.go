@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 )
 
 // Upgrade begins an operation that brings one tenant's database up to date now,
@@ -27,8 +28,8 @@ func (l *Lifecycle) Upgrade(ctx context.Context, id string) (*Operation, error) 
 
 // upgradeAgain runs an operation once more that failed or was cut off.
 func (l *Lifecycle) upgradeAgain(ctx, inside context.Context, t *Tenant, op *Operation) (*Operation, error) {
-	op.Status, op.Error, op.FinishedAt, op.Attempt = OperationRunning, "", 0, op.Attempt+1
-	return l.beginUpgrade(ctx, inside, t, &journal{op: op})
+	op.again()
+	return l.beginUpgrade(ctx, inside, t, &journal{op: op, written: time.Now()})
 }
 
 func (l *Lifecycle) beginUpgrade(ctx, inside context.Context, t *Tenant, j *journal) (*Operation, error) {
@@ -48,19 +49,27 @@ func (l *Lifecycle) beginUpgrade(ctx, inside context.Context, t *Tenant, j *jour
 }
 
 func (l *Lifecycle) runUpgrade(ctx context.Context, id string, j *journal) {
-	if err := l.Upgrader.One(ctx, id); err != nil {
-		j.note("upgrade", "failed", err)
-		j.finish(OperationFailed, "upgrade: "+err.Error())
-	} else {
-		j.note("upgrade", "succeeded", nil)
-		j.finish(OperationSucceeded, "")
-	}
+	watched, stop := l.watched(ctx, j)
+	failure := l.Upgrader.One(watched, id)
+	asked := errors.Is(stop(), errCancelled)
 	inside, leave, err := l.Directory.EnterControlPlane(ctx)
 	if err != nil {
 		return // it is taken up again at the next start
 	}
 	defer leave()
-	_ = j.commit(inside)
+	if failure == nil {
+		j.note("upgrade", "succeeded", nil)
+		j.finish(OperationSucceeded, "")
+	} else if !asked {
+		j.note("upgrade", "failed", failure)
+		j.finish(OperationFailed, "upgrade: "+failure.Error())
+	} else {
+		_ = l.endCancelled(inside, j)
+		return
+	}
+	if err := j.commit(inside); errors.Is(err, ErrStale) && errors.Is(j.asked(inside), errCancelled) {
+		_ = j.commit(inside) // it had ended before anybody asked
+	}
 }
 
 // resumeUpgrades takes up the operations that an end of the process cut off.
@@ -77,6 +86,10 @@ func (l *Lifecycle) resumeUpgrades(ctx context.Context) error {
 	errs := []error{err}
 	for i := range list {
 		op := &list[i]
+		if op.cancelled() {
+			errs = append(errs, l.endCancelled(inside, &journal{op: op, written: time.Now()}))
+			continue
+		}
 		t, err := Tenants.Get(inside, op.Subject)
 		if err == nil {
 			_, err = l.upgradeAgain(ctx, inside, t, op)

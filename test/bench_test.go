@@ -259,7 +259,7 @@ func (p *process) propagate(b *testing.B) []measurement {
 	api := time.Since(began)
 	p.synced(b, cp, revision(b, answer))
 	took := time.Since(began)
-	raw := p.rawApply(b)
+	raw := p.rawApply(b, benchTenants, "raw")
 	share := raw.Seconds() / took.Seconds()
 	b.ReportMetric(share*100, "%-of-raw")
 	return []measurement{
@@ -305,9 +305,9 @@ func (p *process) synced(b *testing.B, cp api, revision int) {
 // rawApply opens each tenant's file, writes one row and a watermark in one
 // durable transaction, and closes it, with as many workers as the sync has: what
 // the disk and SQLite allow.
-func (p *process) rawApply(b *testing.B) time.Duration {
+func (p *process) rawApply(b *testing.B, tenants int, role string) time.Duration {
 	files, err := filepath.Glob(filepath.Join(p.dir, "data", "*", "t*.db"))
-	if err != nil || len(files) < benchTenants {
+	if err != nil || len(files) < tenants {
 		b.Fatalf("%d files, %v", len(files), err)
 	}
 	next := make(chan string)
@@ -316,13 +316,13 @@ func (p *process) rawApply(b *testing.B) time.Duration {
 	for range 4 {
 		wg.Go(func() {
 			for f := range next {
-				if err := writeRaw(b.Context(), f); err != nil {
+				if err := writeRaw(b.Context(), f, role); err != nil {
 					b.Error(err)
 				}
 			}
 		})
 	}
-	for _, f := range files[:benchTenants] {
+	for _, f := range files[:tenants] {
 		next <- f
 	}
 	close(next)
@@ -330,7 +330,7 @@ func (p *process) rawApply(b *testing.B) time.Duration {
 	return time.Since(began)
 }
 
-func writeRaw(ctx context.Context, file string) (err error) {
+func writeRaw(ctx context.Context, file, role string) (err error) {
 	db, err := sql.Open("sqlite", "file:"+file+"?mode=rw&_pragma=busy_timeout(5000)&_pragma=synchronous(FULL)&_txlock=immediate")
 	if err != nil {
 		return err
@@ -342,7 +342,8 @@ func writeRaw(ctx context.Context, file string) (err error) {
 	}
 	metadata, _ := json.Marshal(map[string]string{"raw": "1"})
 	for _, stmt := range []string{
-		`INSERT INTO roles (tenant_id, id, name, name_key, metadata) SELECT tenant, 'raw', 'raw', 'raw', ` + "'" + string(metadata) + "'" + ` FROM gatehouse`,
+		fmt.Sprintf(`INSERT INTO roles (tenant_id, id, revision, created_at, updated_at, name, name_key, description, is_system, origin, metadata)
+			SELECT tenant, '%[1]s', 1, 0, 0, '%[1]s', '%[1]s', '', FALSE, '', '%[2]s' FROM gatehouse`, role, metadata),
 		`UPDATE sync_state SET updated_at = updated_at + 1`,
 	} {
 		if _, err := tx.ExecContext(ctx, stmt); err != nil {

@@ -78,6 +78,7 @@ const gatewayConfig = `{
 		admin root@example.com "correct horse battery 9"
 		client management "a management secret of 256 bits for tests only"
 		keys RS256 ES256 EdDSA
+		private_networks 127.0.0.2/32
 	}
 }
 

@@ -84,7 +84,7 @@ func (a api) spa(t *testing.T, name string, ports []int) string {
 }
 
 // enableConnection lets users of the default connection log in to the client.
-func (a api) enableConnection(t *testing.T, clientID string) {
+func (a api) enableConnection(t testing.TB, clientID string) {
 	var list []map[string]any
 	a.call(t, http.MethodGet, "/connections?strategy=auth0", nil).want(t, http.StatusOK).json(t, &list)
 	a.call(t, http.MethodPatch, "/connections/"+list[0]["id"].(string)+"/clients",

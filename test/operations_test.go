@@ -14,14 +14,15 @@ import (
 // server of its own, and demands that each command prints what the page says.
 func TestOperationsPage(t *testing.T) {
 	g, config := withoutAdministrator(t)
+	backups := t.TempDir()
 	config = strings.Replace(config, "admin off", "admin unix/"+filepath.Join(g.dir, "admin.sock"), 1)
 	config = strings.Replace(config, "base_domain auth.localhost", fmt.Sprintf(`base_domain auth.localhost
 		admin root@example.com %q
 		secret "a newer master secret of 256 bits" "an older master secret of 256 bits"
+		backups %q
 		database main sqlite %q
-		database dedicated sqlite %q`, adminPassword, filepath.Join(g.dir, "main"), filepath.Join(g.dir, "dedicated")), 1)
+		database dedicated sqlite %q`, adminPassword, filepath.Join(backups, "gatehouse"), filepath.Join(g.dir, "main"), filepath.Join(g.dir, "dedicated")), 1)
 	p := startProcess(t, g, config)
-	backups := t.TempDir()
 	env := append(os.Environ(), "CADDY_ADMIN=unix/"+filepath.Join(g.dir, "admin.sock"), "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
 	commands := 0
 	for _, b := range blocks(t, "console", "docs/operations.md") {

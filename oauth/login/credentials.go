@@ -157,12 +157,11 @@ func (s *step) logIn(pr *proven) error {
 		return errBlockedUser
 	}
 	now := tenancy.At(s.pages.now())
-	err := s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, pr.connection.Name, now) },
+	err := s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, pr.connection.Name, now) }, append(pr.attempt.Right(s.ctx),
 		pr.password.Unchanged(s.ctx),
 		tenancy.SQL(s.ctx, `UPDATE users SET last_login = ?, last_ip = ?, logins_count = logins_count + 1, updated_at = ?,
 			revision = revision + 1 WHERE tenant_id = @tenant AND id = ? AND blocked = ?`,
-			now, tenancy.VisitOf(s.ctx).ClientIP, now, user.ID, false).Once(),
-		pr.attempt.Clear(s.ctx))
+			now, tenancy.VisitOf(s.ctx).ClientIP, now, user.ID, false).Once())...)
 	if errors.Is(err, tenancy.ErrStale) {
 		return errWrong
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -44,15 +45,9 @@ type discovered struct {
 // NewClient makes a Client. allowPrivate lets it connect to addresses that are not
 // public, and without TLS.
 func NewClient(allowPrivate bool) *Client {
-	d := webhook.NewDialer(allowPrivate, "allow it with: connections { allow_private }")
-	transport := &http.Transport{
-		DialContext: d.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: patience,
-		MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
-	}
-	return &Client{private: allowPrivate, known: map[string]*discovered{}, http: &http.Client{
-		Timeout: patience, Transport: short{transport},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	client := webhook.NewClient(patience, "connections { allow_private }", func(a netip.Addr) bool { return allowPrivate || webhook.Public(a) })
+	client.Transport = short{client.Transport}
+	return &Client{private: allowPrivate, known: map[string]*discovered{}, http: client}
 }
 
 // short ends bodies that are too long.

@@ -39,6 +39,12 @@ type Config struct {
 	// Domains keeps tenants' custom domains, see [tenancy.Domains]. Nil answers 501.
 	Domains Domains
 
+	// Limit counts a request whose token is good, that of a client of the tenant
+	// minting acting on the tenant target, tells the headers what is left, and
+	// returns an [tenancy.Error] with status 429 for one too many (contract
+	// C5.13). Nil counts nothing.
+	Limit func(h http.Header, target, minting, client string) error
+
 	// Mail sends invitations; nil sends none, and whoever invites passes on the
 	// address in the answer.
 	Mail Mailer
@@ -83,7 +89,9 @@ type Lifecycle interface {
 	Suspend(ctx context.Context, id, reason string) (*tenancy.Tenant, error)
 	Reactivate(ctx context.Context, id string) (*tenancy.Tenant, error)
 	Upgrade(ctx context.Context, id string) (*tenancy.Operation, error)
+	StartBackup(ctx context.Context, id string) (*tenancy.Operation, error)
 	Retry(ctx context.Context, operationID string) (*tenancy.Operation, error)
+	Cancel(ctx context.Context, operationID string) (*tenancy.Operation, error)
 	StartMove(ctx context.Context, id string, o tenancy.MoveOptions) (*tenancy.Operation, error)
 }
 
@@ -203,6 +211,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.serve(c)
 }
 
+func (a *API) count(c *Call) error {
+	if a.config.Limit == nil {
+		return nil
+	}
+	return a.config.Limit(c.w.Header(), c.tenant.ID, c.credential.TenantID, c.credential.ClientID)
+}
+
 var errPanic = errors.New("panic")
 
 // serve lets a request in and answers it.
@@ -214,7 +229,11 @@ func (a *API) serve(c *Call) {
 		return
 	}
 	defer leave()
-	body, err := c.run(tenancy.WithActor(ctx, c.credential.Subject))
+	if err := a.count(c); err != nil { // no entry in the log: there would be too many
+		c.fail(ctx, err)
+		return
+	}
+	body, err := c.perform(tenancy.WithActor(ctx, c.credential.Subject))
 	if err != nil {
 		c.fail(ctx, err)
 		a.audit(ctx, c, err)

@@ -19,6 +19,9 @@ func (a *API) audit(ctx context.Context, c *Call, refusal error) {
 		status = c.route.status
 	}
 	kind := "sapi"
+	if status >= http.StatusBadRequest { // one that was kept, answered again
+		kind = "fapi"
+	}
 	if refusal != nil {
 		status, kind = tenancy.StatusOf(refusal), "fapi"
 		if !c.route.access.Write && status != http.StatusForbidden {

@@ -31,6 +31,8 @@ type Call struct {
 	visible    tenancy.Visible     // which tenants may be listed
 	team       *tenancy.Tenant     // whose team is managed, on team routes; the tenant acted on is the control plane
 
+	sent     []byte         // the body of a request with a key, to be read again
+	made     string         // id of the tenant that an earlier request with the key made
 	extra    map[string]any // members of the body that are no field of the row
 	hash     string         // of the password in the body
 	changed  []string       // names of the body's members, for the log
@@ -66,13 +68,17 @@ func (c *Call) param(name string) string {
 // bodyLimit is the most bytes a body may have (contract C0.6).
 const bodyLimit = 1 << 20
 
+func errTooLarge() error {
+	return tenancy.Errorf(http.StatusRequestEntityTooLarge, "invalid_body", "Payload content length greater than maximum allowed: %d", bodyLimit)
+}
+
 // raw reads the body; nil is none.
 func (c *Call) raw() (json.RawMessage, error) {
 	raw, err := io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, bodyLimit))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, tenancy.Errorf(http.StatusRequestEntityTooLarge, "invalid_body", "Payload content length greater than maximum allowed: %d", bodyLimit)
+			return nil, errTooLarge()
 		}
 		return nil, errNotJSON
 	}
@@ -160,34 +166,40 @@ func (c *Call) succeed(body any) {
 // fail writes an error in the contract's form (C0.4).
 func (c *Call) fail(ctx context.Context, err error) {
 	status := tenancy.StatusOf(err)
-	code, message := "", ""
-	var more map[string]string
 	var shown *tenancy.Error
-	switch {
-	case errors.As(err, &shown):
-		code, message, more = shown.Code, shown.Message, shown.More
+	if errors.As(err, &shown) {
 		for name, value := range shown.Header {
 			c.w.Header().Set(name, value)
 		}
-	case errors.Is(err, tenancy.ErrNotFound):
-		code, message = "not_found", "Not found"
-	case errors.Is(err, tenancy.ErrConflict):
-		code, message = "conflict", "The entity was changed by somebody else at the same time; try again"
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		status, code = http.StatusServiceUnavailable, "service_unavailable"
-	case errors.Is(err, tenancy.ErrUnavailable):
-		code = "service_unavailable"
-	default:
-		code = "internal_error"
-	}
-	if message == "" {
-		message = "Internal error (request " + tenancy.VisitOf(ctx).RequestID + ")"
+	} else if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		status = http.StatusServiceUnavailable
 	}
 	if status >= http.StatusInternalServerError && err != errPanic {
 		c.api.config.Log.ErrorContext(ctx, "management request failed", "error", err, "request", tenancy.VisitOf(ctx).RequestID)
 	}
 	if status == http.StatusServiceUnavailable && c.w.Header().Get("Retry-After") == "" {
 		c.w.Header().Set("Retry-After", "1")
+	}
+	c.send(status, encode(refusal(ctx, status, err)))
+}
+
+// refusal is the body of an error's answer.
+func refusal(ctx context.Context, status int, err error) object {
+	code, message := "internal_error", ""
+	var more map[string]string
+	var shown *tenancy.Error
+	switch {
+	case errors.As(err, &shown):
+		code, message, more = shown.Code, shown.Message, shown.More
+	case errors.Is(err, tenancy.ErrNotFound):
+		code, message = "not_found", "Not found"
+	case errors.Is(err, tenancy.ErrConflict):
+		code, message = "conflict", "The entity was changed by somebody else at the same time; try again"
+	case status == http.StatusServiceUnavailable:
+		code = "service_unavailable"
+	}
+	if message == "" {
+		message = "Internal error (request " + tenancy.VisitOf(ctx).RequestID + ")"
 	}
 	body := object{}
 	body.set("statusCode", status)
@@ -197,7 +209,7 @@ func (c *Call) fail(ctx context.Context, err error) {
 	for name, value := range more {
 		body.set(name, value)
 	}
-	c.send(status, encode(body))
+	return body
 }
 
 // send writes a body; to HEAD its headers only.

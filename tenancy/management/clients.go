@@ -37,6 +37,7 @@ var clients = &Resource[tenancy.Client]{
 		"organization_usage":                    text(0, 0).in("deny", "allow", "require"),
 		"organization_require_behavior":         text(0, 0).in("no_prompt", "pre_login_prompt", "post_login_prompt"),
 		"default_organization":                  value(),
+		"oidc_logout":                           value(),
 		"sso_disabled":                          flag(),
 		"require_pushed_authorization_requests": flag(),
 		"revoke_refresh_token_on_logout":        flag(),
@@ -44,7 +45,6 @@ var clients = &Resource[tenancy.Client]{
 
 		"organization_discovery_methods": kept[[]string](texts(10).in("email", "organization_name")),
 		"client_authentication_methods":  kept[map[string]any](value()),
-		"oidc_logout":                    kept[oidcLogout](value()),
 		"sso":                            kept[bool](flag()),
 		"cross_origin_authentication":    kept[bool](flag()),
 		"cross_origin_loc":               kept[string](text(0, 2048)),
@@ -82,13 +82,6 @@ var clients = &Resource[tenancy.Client]{
 	View:     viewClients,
 	List:     listClients,
 	Sort:     []string{"name", "created_at"},
-}
-
-// oidcLogout is where a client hears of logouts (contract C3.37).
-type oidcLogout struct {
-	URLs       []string       `json:"backchannel_logout_urls"`
-	Initiators map[string]any `json:"backchannel_logout_initiators"`
-	Metadata   map[string]any `json:"backchannel_logout_session_metadata"`
 }
 
 func noTags(s string) string {
@@ -184,6 +177,9 @@ func checkClient(row *tenancy.Client) error {
 			return err
 		}
 	}
+	if err := checkLogout(row.Logout); err != nil {
+		return err
+	}
 	if d := row.DefaultOrganization; d != nil {
 		if err := texts(1).in("client_credentials").accept(valueOf(d.Flows), "default_organization.flows"); err != nil {
 			return err
@@ -193,6 +189,36 @@ func checkClient(row *tenancy.Client) error {
 		return invalid("token_endpoint_auth_method", "none cannot be used with the grant type client_credentials")
 	}
 	return nil
+}
+
+// checkLogout checks where and of what a client wants to hear (contract C3.37).
+func checkLogout(o *tenancy.LogoutOptions) error {
+	if o == nil {
+		return nil
+	}
+	if err := texts(5).distinct().that(logoutReceiver).accept(valueOf(o.BackchannelURLs), "oidc_logout.backchannel_logout_urls"); err != nil {
+		return err
+	}
+	i := o.Initiators
+	if i == nil {
+		return nil
+	}
+	if err := text(0, 0).in("", "all", "custom").accept(valueOf(i.Mode), "oidc_logout.backchannel_logout_initiators.mode"); err != nil {
+		return err
+	}
+	return texts(20).in(
+		string(tenancy.LogoutByClient), "idp-logout", string(tenancy.PasswordChanged), "session-expired", string(tenancy.SessionRevoked),
+		string(tenancy.AccountDeleted), string(tenancy.EmailChanged), "mfa-phone-unenrolled", string(tenancy.AccountDeactivated),
+	).accept(valueOf(i.Selected), "oidc_logout.backchannel_logout_initiators.selected_initiators")
+}
+
+// logoutReceiver is where a logout token may be sent: never empty, because it is
+// one of a list.
+func logoutReceiver(s string) string {
+	if s == "" {
+		return "Object didn't pass validation for format absolute-https-uri-or-empty: " + s
+	}
+	return secureURL(s)
 }
 
 // clientSecret sees to the secret: a confidential client has one, a public one

@@ -18,7 +18,7 @@ import (
 // C5.44).
 var invitationRoutes = []route{
 	get("/organizations/{id}/invitations", ofOrganization(listInvitations), "read:organization_invitations"),
-	write(http.MethodPost, "/organizations/{id}/invitations", http.StatusOK, Handle(invite), "create:organization_invitations"),
+	write(http.MethodPost, "/organizations/{id}/invitations", http.StatusOK, Handle(invite), "create:organization_invitations").once(),
 	get("/organizations/{id}/invitations/{invitation}", ofOrganization(readInvitation), "read:organization_invitations"),
 	write(http.MethodDelete, "/organizations/{id}/invitations/{invitation}", http.StatusNoContent, ofOrganization(withdrawInvitation), "delete:organization_invitations"),
 }
@@ -121,16 +121,19 @@ func (c *Call) invite(ctx context.Context, org *tenancy.Organization, in *invita
 		Roles: orEmpty(in.Roles), AppMetadata: in.AppMetadata, UserMetadata: in.UserMetadata,
 		ExpiresAt: tenancy.At(c.api.config.Now().Add(time.Duration(ttl) * time.Second)),
 	}
-	err = tenancy.Commit(ctx, exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Clients, client.ID), tenancy.Invitations.Insert(ctx, row))
+	address := invitationURL(login, ticket, org)
+	insert := tenancy.Invitations.Insert(ctx, row)
+	o := invitationView(row)
+	o.set("invitation_url", address)
+	// The ticket is in no other place than this answer.
+	err = tenancy.Commit(ctx, append(tenancy.AnswerKey(ctx, c.route.status, encode(o)),
+		exists(ctx, tenancy.Organizations, org.ID), exists(ctx, tenancy.Clients, client.ID), insert)...)
 	if err != nil {
 		return nil, err
 	}
-	address := invitationURL(login, ticket, org)
 	if in.Send == nil || *in.Send {
 		c.mailInvitation(ctx, org, row, address)
 	}
-	o := invitationView(row)
-	o.set("invitation_url", address)
 	return o, nil
 }
 

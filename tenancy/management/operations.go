@@ -16,10 +16,11 @@ import (
 // on the control plane only.
 var operationRoutes = []route{
 	get("/tenants/{id}/operations", listOperations, "read:tenant_operations").on(admitOne("")),
-	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")),
+	write(http.MethodPost, "/tenants/{id}/operations", http.StatusAccepted, Handle(enqueueOperation), "create:tenant_operations").on(admitOne("")).once(),
 	get("/operations/{id}", readOperation, "read:tenant_operations").on(admitOperation),
 	onControlPlane(get("/migrations", readMigrations, "read:sync")),
 	write(http.MethodPost, "/operations/{id}/retry", http.StatusAccepted, Handle(retryOperation), "create:tenant_operations").on(admitOperation),
+	write(http.MethodPost, "/operations/{id}/cancel", http.StatusAccepted, Handle(cancelOperation), "create:tenant_operations").on(admitOperation),
 }
 
 // admitOperation lets in whoever has a right to the operation's tenant.
@@ -83,6 +84,9 @@ func operationView(c *Call, op *tenancy.Operation) object {
 		}
 		o.set("progress", progress)
 	}
+	if op.Params.Backup != nil {
+		o.set("progress", *op.Params.Backup)
+	}
 	return o
 }
 
@@ -129,12 +133,14 @@ type enqueued struct {
 	Params json.RawMessage `json:"params"`
 }
 
-// enqueueOperation begins an upgrade. It refuses the other kinds: tenants are made
-// and removed by their own routes, and the rest is not there yet.
+// enqueueOperation begins an upgrade or a backup. It refuses the other kinds: tenants
+// are made and removed by their own routes, and the rest is not there yet.
 func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 	switch {
 	case in.Kind == string(tenancy.OperationUpgrade):
-		return c.upgrade(ctx, in)
+		return c.begin(ctx, in, c.api.config.Lifecycle.Upgrade)
+	case in.Kind == string(tenancy.OperationBackup):
+		return c.begin(ctx, in, c.api.config.Lifecycle.StartBackup)
 	case in.Kind == string(tenancy.OperationProvision), in.Kind == string(tenancy.OperationDeprovision):
 		return nil, tenancy.Errorf(http.StatusBadRequest, "invalid_body",
 			"Operations of kind %q are managed by the tenant lifecycle (create/delete) and cannot be enqueued directly", in.Kind)
@@ -143,17 +149,18 @@ func enqueueOperation(ctx context.Context, c *Call, in *enqueued) (any, error) {
 			"Operations of kind %q are begun by POST /tenants/{id}/move and cannot be enqueued directly", in.Kind)
 	case in.Kind == "":
 		return nil, invalid("", "Missing required property: kind")
-	case slices.Contains([]string{"sync", "repair", "export", "import", "backup"}, in.Kind):
+	case slices.Contains([]string{"sync", "repair", "export", "import"}, in.Kind):
 		return nil, tenancy.Errorf(http.StatusNotImplemented, "not_supported", "Operations of kind %q are not supported", in.Kind)
 	}
 	return nil, invalid("kind", "No enum match for: %s", in.Kind)
 }
 
-func (c *Call) upgrade(ctx context.Context, in *enqueued) (any, error) {
+// begin begins an operation of a kind that takes no parameters.
+func (c *Call) begin(ctx context.Context, in *enqueued, start func(ctx context.Context, id string) (*tenancy.Operation, error)) (any, error) {
 	if p := string(in.Params); p != "" && p != "null" && p != "{}" {
-		return nil, invalid("params", "An upgrade takes no parameters")
+		return nil, invalid("params", "Operations of kind %q take no parameters", in.Kind)
 	}
-	op, err := c.api.config.Lifecycle.Upgrade(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	op, err := start(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil, noTenant()
 	}
@@ -176,6 +183,17 @@ func readMigrations(_ context.Context, c *Call) (any, error) {
 
 func retryOperation(ctx context.Context, c *Call, _ *struct{}) (any, error) {
 	op, err := c.api.config.Lifecycle.Retry(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	return c.handled(op, err)
+}
+
+// cancelOperation has an operation end before it is done. The answer shows it as
+// it is: running, until whoever is at it has noticed.
+func cancelOperation(ctx context.Context, c *Call, _ *struct{}) (any, error) {
+	op, err := c.api.config.Lifecycle.Cancel(tenancy.WithActor(ctx, c.credential.Subject), c.param("id"))
+	return c.handled(op, err)
+}
+
+func (c *Call) handled(op *tenancy.Operation, err error) (any, error) {
 	if errors.Is(err, tenancy.ErrNotFound) {
 		return nil, noOperation()
 	}

@@ -27,6 +27,11 @@ type route struct {
 	// admit decides in place of [tenancy.Access], for the registry's own rules.
 	admit func(c *Call) (tenancy.TenantRef, error)
 
+	// keyed routes honour Idempotency-Key. begun answers a request that began the
+	// operation and was not answered; nil shows the operation.
+	keyed bool
+	begun func(ctx context.Context, c *Call, op *tenancy.Operation) (any, error)
+
 	segments []string
 }
 
@@ -69,6 +74,18 @@ func (r route) all() route {
 // on makes the route one of the control plane only, with the registry's rule.
 func (r route) on(admit func(*Call) (tenancy.TenantRef, error)) route {
 	r.access.ControlPlaneOnly, r.admit = true, admit
+	return r
+}
+
+// once makes the route one that honours Idempotency-Key (contract C5.14).
+func (r route) once() route {
+	r.keyed = true
+	return r
+}
+
+// showing sets what answers for an operation that was begun with the same key.
+func (r route) showing(begun func(context.Context, *Call, *tenancy.Operation) (any, error)) route {
+	r.begun = begun
 	return r
 }
 

@@ -59,7 +59,7 @@ func endSession(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return none{}, tenancy.Commit(ctx, tenancy.Sessions.Remove(ctx, s.ID))
+	return none{}, tenancy.Commit(ctx, tenancy.EndSessions(ctx, tenancy.SessionRevoked, "id = ?", s.ID)...)
 }
 
 func userSessions(ctx context.Context, c *Call) (any, error) {
@@ -88,7 +88,7 @@ func endUserSessions(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return none{}, tenancy.Commit(ctx, tenancy.Sessions.RemoveWhere(ctx, "user_id = ?", u.ID))
+	return none{}, tenancy.Commit(ctx, tenancy.EndSessions(ctx, tenancy.SessionRevoked, "user_id = ?", u.ID)...)
 }
 
 // usable is the condition of refresh tokens that still work, apart from time.

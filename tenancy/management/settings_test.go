@@ -1,6 +1,7 @@
 package management
 
 import (
+	"slices"
 	"testing"
 )
 
@@ -35,4 +36,33 @@ func TestKeys(t *testing.T) {
 		{name: "revoke", token: own, method: "PUT", path: "/keys/signing/kid_acme/revoke", status: 200, holds: `"kid":"kid_acme"`},
 		{name: "revoked", token: own, path: "/keys/signing/kid_acme", status: 200, holds: `"revoked":true`},
 	})
+}
+
+// TestSettingsAreTold is C8.15: a change of settings is told once, by names and
+// without values, in the tenant it is of; writing back what was read is no change.
+func TestSettingsAreTold(t *testing.T) {
+	k := newAccessKit(t)
+	patch := func(host string, by claims, body map[string]any, want int) {
+		k.Helper()
+		if a := k.do("PATCH", host, "/tenants/settings", by.token(), body); a.Code != want {
+			k.Errorf("%d %s", a.Code, a.Body)
+		}
+	}
+	patch(acmeHost, machine("acme"), map[string]any{"support_email": "secret@acme.test"}, 200)
+	patch(acmeHost, machine("acme"), map[string]any{"support_email": "secret@acme.test"}, 200)
+	patch(acmeHost, machine("acme"), map[string]any{"support_email": 1}, 400)
+	patch(widgetsHost, machine("widgets"), map[string]any{"sender_name": "W"}, 200)
+	var told []string
+	for _, e := range k.events.of("gh_tenant") {
+		if e.Description == "tenant.settings.updated" {
+			told = append(told, e.tenant+" "+string(e.Details))
+		}
+	}
+	want := []string{
+		`acme {"actor":"m2m@clients","members":["support_email"],"tenant_id":"acme"}`,
+		`widgets {"actor":"m2m@clients","members":["sender_name"],"tenant_id":"widgets"}`,
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("told\n %q, want\n %q", told, want)
+	}
 }

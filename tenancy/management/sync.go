@@ -25,7 +25,7 @@ type Sync struct {
 var syncRoutes = []route{
 	onControlPlane(get("/sync/status", syncBy(func(s *Sync) http.Handler { return s.Status }), "read:sync")),
 	onControlPlane(get("/sync/drift", syncBy(func(s *Sync) http.Handler { return s.Drift }), "read:sync")),
-	onControlPlane(write(http.MethodPost, "/sync/repair", http.StatusAccepted, Handle(repairTenants), "update:sync")),
+	onControlPlane(write(http.MethodPost, "/sync/repair", http.StatusAccepted, Handle(repairTenants), "update:sync").once()),
 }
 
 func noSync() error {

@@ -20,7 +20,7 @@ var teamRoutes = []route{
 	team(write(http.MethodDelete, "/tenant-members", http.StatusNoContent, Handle(removeFromTeam), "delete:organization_members")),
 	team(get("/tenant-members/roles", ofTeam(teamRoles), "read:roles")),
 	team(get("/tenant-members/invitations", ofTeam(listInvitations), "read:organization_invitations")),
-	team(write(http.MethodPost, "/tenant-members/invitations", http.StatusCreated, Handle(inviteToTeam), "create:organization_invitations")),
+	team(write(http.MethodPost, "/tenant-members/invitations", http.StatusCreated, Handle(inviteToTeam), "create:organization_invitations").once()),
 	team(get("/tenant-members/invitations/{invitation}", ofTeam(readInvitation), "read:organization_invitations")),
 	team(write(http.MethodDelete, "/tenant-members/invitations/{invitation}", http.StatusNoContent, ofTeam(withdrawInvitation), "delete:organization_invitations")),
 	team(get("/tenant-members/{user}/roles", ofTeam(teamMemberRoles), "read:organization_member_roles")),

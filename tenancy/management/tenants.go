@@ -45,12 +45,12 @@ type placement struct {
 // tenantRoutes are those of the registry. They answer on the control plane only.
 var tenantRoutes = []route{
 	get("/tenants", listTenants).on(admitList),
-	write(http.MethodPost, "/tenants", http.StatusCreated, createTenant, "create:tenants").on(admitNew),
+	write(http.MethodPost, "/tenants", http.StatusCreated, createTenant, "create:tenants").on(admitNew).once().showing(createdTenant),
 	get("/tenants/{id}", readTenant).on(admitOne("")),
 	write(http.MethodPatch, "/tenants/{id}", http.StatusOK, changeTenant, "update:tenants").on(admitOne("")),
 	write(http.MethodDelete, "/tenants/{id}", http.StatusNoContent, deleteTenant, "delete:tenants").on(admitOne("delete")),
 	write(http.MethodPost, "/tenants/{id}/suspend", http.StatusOK, Handle(suspendTenant), "suspend:tenants").on(admitOne("suspend")),
-	write(http.MethodPost, "/tenants/{id}/move", http.StatusAccepted, Handle(moveTenant), "move:tenants").on(admitOne("move")),
+	write(http.MethodPost, "/tenants/{id}/move", http.StatusAccepted, Handle(moveTenant), "move:tenants").on(admitOne("move")).once(),
 	write(http.MethodPost, "/tenants/{id}/resume", http.StatusOK, Handle(resumeTenant), "suspend:tenants").on(admitOne("resume")),
 }
 

@@ -1,6 +1,7 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,15 +65,37 @@ func createTenant(ctx context.Context, c *Call) (any, error) {
 	}
 	c.locate(ctx, wish.ID)
 	if !inTime {
-		c.status = http.StatusAccepted
 		if o.tenant, err = tenancy.Tenants.Get(ctx, wish.ID); err != nil {
 			return nil, err
 		}
+	}
+	if !inTime || o.tenant.State == tenancy.StateProvisioning {
+		c.status = http.StatusAccepted
 	}
 	if err := c.revision(ctx); err != nil {
 		return nil, err
 	}
 	return tenants.one(ctx, c, o.tenant)
+}
+
+// createdTenant answers a creation whose tenant was made for an earlier request
+// with the same key, as that one would have been, or goes on making it.
+func createdTenant(ctx context.Context, c *Call, op *tenancy.Operation) (any, error) {
+	t, err := tenancy.Tenants.Get(ctx, op.Subject)
+	switch {
+	case errors.Is(err, tenancy.ErrNotFound), err == nil && t.CreatedAt > op.CreatedAt:
+		return nil, tenancy.Errorf(http.StatusConflict, "idempotency_conflict", "The tenant that this request made is gone")
+	case err != nil:
+		return nil, err
+	case t.State != tenancy.StateActive && t.State != tenancy.StateSuspended:
+		c.made = op.Subject
+		return c.run(ctx)
+	}
+	c.location(op)
+	if err := c.revision(ctx); err != nil {
+		return nil, err
+	}
+	return tenants.one(ctx, c, t)
 }
 
 // wish reads the body of a creation: the tenant's own members, and settings it
@@ -120,6 +143,9 @@ func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 		if (owner.UserID == "") == (owner.Email == "") {
 			return nil, invalid("owner", "Either user_id or email is required")
 		}
+		if owner.Email != "" && (len(owner.Email) > 254 || !emailForm.MatchString(owner.Email)) {
+			return nil, invalid("owner.email", "Object didn't pass validation for format email: %s", owner.Email)
+		}
 		wish.Owner = &owner
 	}
 	if p, ok := extra[placement](c, "placement"); ok {
@@ -132,7 +158,7 @@ func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 		wish.Placement = p.Provider
 	}
 	if wish.ID == "" {
-		wish.ID = tenancy.NewTenantID()
+		wish.ID = cmp.Or(c.made, tenancy.NewTenantID())
 	}
 	if v := c.api.config.ValidTenantID; v != nil {
 		if err := v(wish.ID); err != nil {

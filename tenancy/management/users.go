@@ -171,6 +171,19 @@ func (c *Call) password(ctx context.Context, connection *tenancy.Connection) err
 	return err
 }
 
+// accessEnds is why a change of a user ends what they are logged in to, or "".
+func accessEnds(c *Call, before, row *tenancy.User) tenancy.LogoutReason {
+	switch {
+	case row.Blocked && !before.Blocked:
+		return tenancy.AccountDeactivated
+	case c.hash != "":
+		return tenancy.PasswordChanged
+	case row.Email != before.Email:
+		return tenancy.EmailChanged
+	}
+	return ""
+}
+
 func alsoUser(ctx context.Context, c *Call, before, row *tenancy.User) ([]tenancy.Stmt, error) {
 	if row == nil {
 		return tenancy.RemoveUser(ctx, before.ID), nil
@@ -188,8 +201,8 @@ func alsoUser(ctx context.Context, c *Call, before, row *tenancy.User) ([]tenanc
 	if c.hash != "" || before.Blocked && !row.Blocked {
 		stmts = append(stmts, tenancy.Unblock(ctx, row.ID))
 	}
-	if c.hash != "" || row.Email != before.Email || row.Blocked && !before.Blocked {
-		stmts = append(stmts, tenancy.EndAccess(ctx, row.ID)...)
+	if why := accessEnds(c, before, row); why != "" {
+		stmts = append(stmts, tenancy.EndAccess(ctx, row.ID, why)...)
 	}
 	return stmts, nil
 }

@@ -101,10 +101,13 @@ CREATE TABLE clients (
 	organization_usage TEXT NOT NULL DEFAULT '',
 	organization_require_behavior TEXT NOT NULL DEFAULT '',
 	default_organization TEXT NOT NULL DEFAULT 'null',
+	oidc_logout TEXT NOT NULL DEFAULT 'null',
 	sso_disabled BOOLEAN NOT NULL DEFAULT FALSE,
 	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
 	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
 	client_metadata TEXT NOT NULL DEFAULT 'null',
+	registration_hash TEXT NOT NULL DEFAULT '',
+	registration TEXT NOT NULL DEFAULT 'null',
 	other TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
@@ -467,6 +470,7 @@ CREATE TABLE sessions (
 	created_at BIGINT NOT NULL DEFAULT 0,
 	updated_at BIGINT NOT NULL DEFAULT 0,
 	token_hash TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
 	user_id TEXT NOT NULL DEFAULT '',
 	connection TEXT NOT NULL DEFAULT '',
 	authenticated_at BIGINT NOT NULL DEFAULT 0,
@@ -486,6 +490,26 @@ CREATE UNIQUE INDEX sessions_token_hash ON sessions (tenant_id, token_hash);
 CREATE INDEX sessions_by_user_id ON sessions (tenant_id, user_id);
 
 CREATE INDEX sessions_by_expires_at ON sessions (tenant_id, expires_at);
+
+CREATE TABLE logouts (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	session_id TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	client_id TEXT NOT NULL DEFAULT '',
+	issuer TEXT NOT NULL DEFAULT '',
+	reason TEXT NOT NULL DEFAULT '',
+	told TEXT NOT NULL DEFAULT 'null',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX logouts_by_due_at ON logouts (tenant_id, due_at);
 
 CREATE TABLE login_sessions (
 	tenant_id TEXT NOT NULL,
@@ -560,7 +584,7 @@ CREATE TABLE login_attempts (
 	PRIMARY KEY (tenant_id, id)
 );
 
-CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id);
+CREATE INDEX login_attempts_by_user_id ON login_attempts (tenant_id, user_id, updated_at);
 
 CREATE INDEX login_attempts_by_expires_at ON login_attempts (tenant_id, expires_at);
 
@@ -777,6 +801,23 @@ CREATE TABLE operation_events (
 );
 
 CREATE INDEX operation_events_by_operation_id ON operation_events (tenant_id, operation_id);
+
+-- Idempotency-Keys of requests, with what became of these.
+
+CREATE TABLE request_keys (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	request TEXT NOT NULL DEFAULT '',
+	operation_id TEXT NOT NULL DEFAULT '',
+	status BIGINT NOT NULL DEFAULT 0,
+	header TEXT NOT NULL DEFAULT 'null',
+	body TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
 
 -- The control plane's record of custom domains, of all tenants: one table, so that
 -- a name has one owner. held is the domain while it is ready, else the row's id.

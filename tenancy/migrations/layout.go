@@ -20,6 +20,10 @@ type Table struct {
 type Column struct {
 	Name string
 	Type Type
+
+	// Default is the SQL literal of rows that do not say; "" for a column that
+	// every row has to give.
+	Default string
 }
 
 // Type is one of the three types the schema keeps to, which every engine has.
@@ -45,8 +49,8 @@ var Layout = sync.OnceValue(func() []Table {
 
 var (
 	createTable = regexp.MustCompile(`(?ms)^CREATE TABLE (\w+) \(\n(.*?)^\);`)
-	addColumn   = regexp.MustCompile(`(?m)^ALTER TABLE (\w+) ADD COLUMN (\w+) (\w+)`)
-	columnLine  = regexp.MustCompile(`^\t(\w+) (TEXT|BIGINT|BOOLEAN) NOT NULL`)
+	addColumn   = regexp.MustCompile(`(?m)^ALTER TABLE (\w+) ADD COLUMN (\w+) (\w+) NOT NULL DEFAULT ('[^']*'|\w+);$`)
+	columnLine  = regexp.MustCompile(`^\t(\w+) (TEXT|BIGINT|BOOLEAN) NOT NULL(?: DEFAULT ('[^']*'|\w+))?$`)
 	keyLine     = regexp.MustCompile(`^\tPRIMARY KEY \(tenant_id, (\w+)\)$`)
 )
 
@@ -82,7 +86,11 @@ func readTables(tables []Table, script string) ([]Table, error) {
 		}
 		tables = append(tables, t)
 	}
-	for _, m := range addColumn.FindAllStringSubmatch(script, -1) {
+	added := addColumn.FindAllStringSubmatch(script, -1)
+	if n := strings.Count(script, " ADD COLUMN "); n != len(added) {
+		return nil, fmt.Errorf("%d of %d columns are added in a form that can be read", len(added), n)
+	}
+	for _, m := range added {
 		i := slices.IndexFunc(tables, func(t Table) bool { return t.Name == m[1] })
 		if i < 0 {
 			return nil, fmt.Errorf("column %s is added to no table", m[2])
@@ -92,7 +100,7 @@ func readTables(tables []Table, script string) ([]Table, error) {
 		default:
 			return nil, fmt.Errorf("column %s.%s is of type %s", m[1], m[2], m[3])
 		}
-		tables[i].Columns = append(tables[i].Columns, Column{m[2], Type(m[3])})
+		tables[i].Columns = append(tables[i].Columns, Column{m[2], Type(m[3]), m[4]})
 	}
 	return tables, nil
 }
@@ -111,7 +119,7 @@ func readTable(name, body string) (Table, error) {
 			return t, fmt.Errorf("cannot read %q", strings.TrimSpace(line))
 		}
 		if m[1] != "tenant_id" {
-			t.Columns = append(t.Columns, Column{m[1], Type(m[2])})
+			t.Columns = append(t.Columns, Column{m[1], Type(m[2]), m[3]})
 		}
 	}
 	i := slices.IndexFunc(t.Columns, func(c Column) bool { return c.Name == key })
@@ -120,4 +128,14 @@ func readTable(name, body string) (Table, error) {
 	}
 	t.Key = t.Columns[i]
 	return t, nil
+}
+
+var defaulted = regexp.MustCompile(`(?m)^(\t\w+ (?:TEXT|BIGINT|BOOLEAN) NOT NULL) DEFAULT (?:'[^']*'|\w+)(,?)$`)
+
+// Lean is the script with tables whose columns have no default values, for rows
+// that say everything.
+func Lean(script string) string {
+	return createTable.ReplaceAllStringFunc(script, func(table string) string {
+		return defaulted.ReplaceAllString(table, "$1$2")
+	})
 }

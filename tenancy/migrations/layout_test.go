@@ -21,9 +21,9 @@ func TestLayout(t *testing.T) {
 		key    Column
 		column Column
 	}{
-		"users":      {Column{"id", Text}, Column{"email_verified", Boolean}},
-		"change_log": {Column{"revision", Bigint}, Column{"entity_id", Text}},
-		"counters":   {Column{"id", Text}, Column{"value", Bigint}},
+		"users":      {Column{"id", Text, ""}, Column{"email_verified", Boolean, "FALSE"}},
+		"change_log": {Column{"revision", Bigint, ""}, Column{"entity_id", Text, ""}},
+		"counters":   {Column{"id", Text, ""}, Column{"value", Bigint, ""}},
 	} {
 		got := byName[name]
 		if got.Key != want.key || !slices.Contains(got.Columns, want.column) {
@@ -41,7 +41,7 @@ func TestLayoutOfLaterVersions(t *testing.T) {
 	tables, err := readLayout(fstest.MapFS{
 		"1_a.sql": file(first), "2_b.sql": file("ALTER TABLE a ADD COLUMN n BIGINT NOT NULL DEFAULT 0;\n"),
 	})
-	if err != nil || len(tables) != 1 || !slices.Equal(tables[0].Columns, []Column{{"id", Text}, {"n", Bigint}}) {
+	if err != nil || len(tables) != 1 || !slices.Equal(tables[0].Columns, []Column{{"id", Text, ""}, {"n", Bigint, "0"}}) {
 		t.Errorf("got %+v, %v", tables, err)
 	}
 	for text, want := range map[string]string{
@@ -49,10 +49,27 @@ func TestLayoutOfLaterVersions(t *testing.T) {
 		strings.Replace(first, "\tPRIMARY KEY (tenant_id, id)\n", "", 1):                "no key",
 		strings.Replace(first, "CREATE TABLE a (", "CREATE TABLE IF NOT EXISTS a (", 1): "0 of 1 tables",
 		first + "ALTER TABLE a ADD COLUMN n REAL NOT NULL DEFAULT 0;\n":                 "type REAL",
+		first + "ALTER TABLE a ADD COLUMN n BIGINT;\n":                                  "0 of 1 columns",
 		first + "ALTER TABLE b ADD COLUMN n BIGINT NOT NULL DEFAULT 0;\n":               "no table",
 	} {
 		if _, err := readLayout(fstest.MapFS{"1_a.sql": file(text)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q for\n%s", err, want, text)
+		}
+	}
+}
+
+// TestLean: tables lose their defaults, and nothing else changes.
+func TestLean(t *testing.T) {
+	const rest = "CREATE INDEX a_n ON a (tenant_id, n) WHERE n <> ' DEFAULT 1';\nALTER TABLE a ADD COLUMN m TEXT NOT NULL DEFAULT 'null';\n"
+	got := Lean("CREATE TABLE a (\n\ttenant_id TEXT NOT NULL,\n\tn BIGINT NOT NULL DEFAULT 0,\n\tb BOOLEAN NOT NULL DEFAULT FALSE,\n\ts TEXT NOT NULL DEFAULT 'null'\n);\n" + rest)
+	if want := "CREATE TABLE a (\n\ttenant_id TEXT NOT NULL,\n\tn BIGINT NOT NULL,\n\tb BOOLEAN NOT NULL,\n\ts TEXT NOT NULL\n);\n" + rest; got != want {
+		t.Errorf("got %s", got)
+	}
+	for _, m := range All() {
+		for _, table := range createTable.FindAllString(Lean(m.Script), -1) {
+			if strings.Contains(table, "DEFAULT") {
+				t.Errorf("version %d: %s", m.Version, table)
+			}
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/netip"
 	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -75,7 +76,7 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		if err != nil {
 			return nil, err
 		}
-		smtp.Dial = webhook.NewDialer(o.AllowPrivate, "allow it with: email ... { allow_private }").DialContext
+		smtp.Dial = webhook.NewDialer("email ... { allow_private }", func(a netip.Addr) bool { return o.AllowPrivate || webhook.Public(a) }).DialContext
 		if w.transport = smtp; o.transport != nil {
 			w.transport = o.transport(smtp)
 		}

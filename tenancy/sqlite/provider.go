@@ -36,6 +36,7 @@ type Provider struct {
 
 	known migrations.List // nil means all there are
 	own   template        // of known
+	tidy  sync.Once
 }
 
 // processWide settings of the driver. OFD locks outlive a foreign close of the
@@ -95,40 +96,29 @@ func (p *Provider) Create(ctx context.Context, loc tenancy.Location) error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return tenancy.Unavailable(err, "make the data directory writable for this process, or name another with \"data\"")
 	}
-	content, err := p.emptyDatabase(ctx)
+	content, err := p.emptyDatabase(ctx, loc.Tenant)
 	if err != nil {
 		return err
 	}
-	return p.place(ctx, path, loc.Tenant, content)
+	return p.place(path, content)
 }
 
-// place writes content and the tenant's name into a temporary file, makes both
-// durable, and gives it its name unless another process was faster.
-func (p *Provider) place(ctx context.Context, path, tenant string, content []byte) error {
-	f, err := os.CreateTemp(p.Dir, ".new-*.db")
+// place writes content into a temporary file, makes it durable, and gives it its
+// name unless another process was faster.
+func (p *Provider) place(path string, content []byte) error {
+	p.tidy.Do(func() { _ = tenancy.RemoveParts(p.Dir) }) // what is left is in nobody's way
+	f, err := tenancy.CreatePart(p.Dir)
 	if err != nil {
 		return unavailable(path, err)
 	}
-	temporary := f.Name()
-	defer removeFiles(temporary)
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return unavailable(path, err)
+	defer func() { _, _ = f.Close(), os.Remove(f.Name()) }()
+	if _, err = f.Write(content); err == nil {
+		err = f.Sync()
 	}
-	// Nothing is durable before syncPath, so nothing is waited for until then.
-	db, err := openFile(temporary, 1, "OFF")
 	if err != nil {
-		return err
-	}
-	_, err = db.ExecContext(ctx, `INSERT INTO gatehouse (tenant) VALUES (?)`, tenant)
-	// Closing the last connection moves the write from the log into the file.
-	if err := errors.Join(err, db.Close()); err != nil {
 		return unavailable(path, err)
 	}
-	if err := syncPath(temporary); err != nil {
-		return unavailable(path, err)
-	}
-	if err := os.Link(temporary, path); err != nil { // unlike rename, never replaces
+	if err := os.Link(f.Name(), path); err != nil { // unlike rename, never replaces
 		return unavailable(path, err)
 	}
 	return syncPath(p.Dir)

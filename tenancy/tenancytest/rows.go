@@ -24,7 +24,7 @@ var tables = []table{
 	tenancy.ClientCredentials, tenancy.ClientAssertions, tenancy.PushedRequests,
 	tenancy.GrantOrganizations, tenancy.ResourceServers, tenancy.Roles, tenancy.RolePermissions, tenancy.UserRoles,
 	tenancy.UserPermissions, tenancy.Organizations, tenancy.Members, tenancy.OrganizationConnections, tenancy.Users,
-	tenancy.Passwords, tenancy.Connections, tenancy.ClientConnections, tenancy.Sessions, tenancy.LoginSessions,
+	tenancy.Passwords, tenancy.Connections, tenancy.ClientConnections, tenancy.Sessions, tenancy.Logouts, tenancy.LoginSessions,
 	tenancy.Grants, tenancy.Consents, tenancy.RevokedTokens, tenancy.Events, tenancy.SyncStates,
 }
 

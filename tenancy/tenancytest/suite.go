@@ -44,6 +44,7 @@ var cases = []struct {
 	{"BatchIsAtomic", batchIsAtomic},
 	{"Guards", guards},
 	{"ConditionalUpsert", conditionalUpsert},
+	{"EndedSessions", endedSessions},
 	{"RacingUpdates", racingUpdates},
 	{"SingleUse", singleUse},
 	{"CancelledContext", cancelledContext},

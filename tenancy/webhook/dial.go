@@ -42,27 +42,33 @@ func Public(a netip.Addr) bool {
 	return true
 }
 
-// NewDialer makes a dialer that connects to public addresses only, unless private
-// ones are allowed. What counts is the address that is dialed: a name may mean
-// another at every look. advice is what whoever is refused is told to do.
-func NewDialer(allowPrivate bool, advice string) *net.Dialer {
+// newClient makes the client of an endpoint.
+func newClient(allowPrivate bool) *http.Client {
+	return NewClient(Patience, "hook <url> { allow_private }", func(a netip.Addr) bool { return allowPrivate || Public(a) })
+}
+
+// NewDialer makes a dialer that connects to such addresses only as may be. What
+// counts is the address that is dialed: a name may mean another at every look.
+// remedy is what allows others, for the error.
+func NewDialer(remedy string, may func(netip.Addr) bool) *net.Dialer {
 	return &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
-		if err != nil || !allowPrivate && !Public(to.Addr()) {
-			return fmt.Errorf("address %s is not public; %s", address, advice)
+		if err != nil || !may(to.Addr()) {
+			return fmt.Errorf("address %s is not public; allow it with: %s", address, remedy)
 		}
 		return nil
 	}}
 }
 
-// newClient makes a client that follows no redirect, uses no proxy, and connects
-// with [NewDialer].
-func newClient(allowPrivate bool) *http.Client {
-	d := NewDialer(allowPrivate, "allow it with: hook <url> { allow_private }")
+// NewClient makes a client for addresses that others choose: it follows no
+// redirect, uses no proxy, waits for no answer longer than patience, and connects
+// with [NewDialer] (contract C9.44).
+func NewClient(patience time.Duration, remedy string, may func(netip.Addr) bool) *http.Client {
+	d := NewDialer(remedy, may)
 	return &http.Client{
-		Timeout: Patience,
+		Timeout: patience,
 		Transport: &http.Transport{
-			DialContext: d.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: Patience,
+			DialContext: d.DialContext, TLSHandshakeTimeout: 5 * time.Second, ResponseHeaderTimeout: patience,
 			MaxIdleConnsPerHost: workers, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
