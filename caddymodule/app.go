@@ -102,6 +102,9 @@ type App struct {
 	// How mail leaves where no e-mail provider is configured. Default: not at all.
 	Email *Email `json:"email,omitempty"`
 
+	// How people log in through identity providers elsewhere.
+	Connections *Connections `json:"connections,omitempty"`
+
 	// Further audiences that name the management API, for installations that
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`

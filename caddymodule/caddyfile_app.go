@@ -105,6 +105,10 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			trust         <file>
 //			allow_private
 //		}
+//		connections {
+//			shared_callback [on|off]
+//			allow_private   [on|off]
+//		}
 //		management_aliases <audiences...>
 //		private_networks   <networks...>
 //		port               <port>
@@ -145,6 +149,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
 		"email":              nested(&a.Email),
+		"connections":        nested(&a.Connections),
 		"management_aliases": list(&a.ManagementAliases),
 		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),

@@ -58,7 +58,7 @@ func newRuntime(a *App) (*runtime, error) {
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
 		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Backups: a.Backups, RateLimit: a.RateLimit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
-		Hooks: a.Hooks, Email: a.Email, PrivateNetworks: a.PrivateNetworks,
+		Hooks: a.Hooks, Email: a.Email, Connections: a.Connections, PrivateNetworks: a.PrivateNetworks,
 	}
 	rt.log.Store(a.log)
 	return rt, nil

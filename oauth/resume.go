@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -109,7 +110,7 @@ func (s *Server) resumeOnce(w http.ResponseWriter, r *http.Request, state string
 	case l.Denied && a.device != nil:
 		return s.denyDevice(w, r, a, l)
 	case l.Denied:
-		return s.abandon(w, r, a, l, refuse(fosite.ErrAccessDenied, "The resource owner denied the request"))
+		return s.abandon(w, r, a, l, refuse(fosite.ErrAccessDenied, "%s", cmp.Or(l.DeniedReason, "The resource owner denied the request")))
 	}
 	proof, err := s.proven(ctx, r, a, l)
 	if err != nil {

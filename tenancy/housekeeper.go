@@ -103,6 +103,7 @@ func (h *Housekeeper) chores() []chore {
 		{"login_attempts", "expires_at <= ?", gone},
 		{"invitations", "expires_at <= ?", gone},
 		{"deliveries", "expires_at <= ?", gone},
+		{"upstream_logins", "expires_at <= ?", gone},
 		{"request_keys", "expires_at <= ?", At(now)}, // it has a day already
 		{"logouts", "expires_at <= ?", gone},
 		{"outgoing_mails", "expires_at <= ?", gone},

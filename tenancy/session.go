@@ -76,6 +76,7 @@ type LoginSession struct {
 	Methods         []AuthMethod `json:"-" gorm:"serializer:jsontext"`
 	ChosenOrgID     string       `json:"-"` // chosen on the organization page
 	Denied          bool         `json:"-"` // the person gave up
+	DeniedReason    string       `json:"-"` // what an identity provider elsewhere said instead; may be empty
 
 	// What the person is asked to approve. The dispatcher writes the first two,
 	// the page Approved.

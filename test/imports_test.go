@@ -68,8 +68,13 @@ var layers = map[string]struct {
 	},
 	"tenancy/console": {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail", "tenancy/management"}, "it shows what the API has and logs in like any client"},
 	"oauth":           {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "the protocol shares a stored login with the pages, and no code"},
+	"oauth/upstream": {
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/webhook"},
+		"it finds out who somebody is elsewhere, whatever is done with it here",
+	},
+	"oauth/upstream/upstreamtest": {[]string{}, "it is an identity provider for tests, whoever's they are"},
 	"oauth/login": {
-		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail"},
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail", "tenancy/webhook", "oauth/upstream"},
 		"the pages store what a person entered; what it means for the protocol is decided at /authorize/resume",
 	},
 	"tenancy/expr":          {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "an expression sees what it is given and reaches nothing"},

@@ -9,22 +9,31 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// offered is a database connection that a person may log in with.
+// offered is a connection that a person may log in with.
 type offered struct {
 	tenancy.Connection
 	signUp bool // whether they may also make an account in it
+	shown  bool // whether a connection to elsewhere gets a button
 }
 
-// connectionsOf returns the database connections enabled for a client, oldest
-// first. Inside an organization that has connections of its own they must be
-// enabled for it too, and shown (contract C2.36). The result is shared and must
-// not be changed.
+// connectionsOf returns the database connections among [allConnectionsOf].
 func connectionsOf(ctx context.Context, clientID, orgID string) ([]offered, error) {
+	list, err := allConnectionsOf(ctx, clientID, orgID)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(o offered) bool { return o.Strategy != tenancy.StrategyDatabase }), nil
+}
+
+// allConnectionsOf returns the connections enabled for a client, oldest first.
+// Inside an organization that has connections of its own they must be enabled for
+// it too, and shown (contract C2.36). The result is shared and must not be changed.
+func allConnectionsOf(ctx context.Context, clientID, orgID string) ([]offered, error) {
 	return tenancy.Cached(ctx, "login connections", tenancy.Join(clientID, orgID), func(ctx context.Context) ([]offered, error) {
 		connections, err := tenancy.Connections.Find(ctx, tenancy.Filter{
-			Where: `strategy = ? AND id IN (SELECT connection_id FROM client_connections
+			Where: `id IN (SELECT connection_id FROM client_connections
 				WHERE tenant_id = connections.tenant_id AND client_id = ?)`,
-			Args: []any{tenancy.StrategyDatabase, clientID}, Order: "created_at, id",
+			Args: []any{clientID}, Order: "created_at, id",
 		})
 		if err != nil {
 			return nil, err
@@ -36,13 +45,14 @@ func connectionsOf(ctx context.Context, clientID, orgID string) ([]offered, erro
 		var list []offered
 		for _, c := range connections {
 			disabled, _ := c.Options["disable_signup"].(bool)
-			o := offered{Connection: c, signUp: !disabled}
+			o := offered{Connection: c, signUp: !disabled, shown: c.ShowAsButton || slices.Contains(socialStrategies, c.Strategy)}
 			if len(enabled) > 0 {
 				at := slices.IndexFunc(enabled, func(e tenancy.OrganizationConnection) bool { return e.ConnectionID == c.ID })
 				if at < 0 || !enabled[at].ShowAsButton {
 					continue
 				}
 				o.signUp = o.signUp && enabled[at].IsSignupEnabled
+				o.shown = true
 			}
 			list = append(list, o)
 		}

@@ -30,6 +30,7 @@ type Config struct {
 	Recorder tenancy.Recorder // told of logins and sign-ups; nil for nobody
 	Mailer   mail.Sender      // carries messages to people; nil for none
 	Logger   *slog.Logger     // told of internal errors; nil for slog.Default()
+	Upstream *Upstream        // logins through providers elsewhere; nil for none
 	Now      func() time.Time // nil for time.Now
 }
 
@@ -38,6 +39,7 @@ type Config struct {
 type Pages struct {
 	recorder tenancy.Recorder
 	mailer   mail.Sender
+	upstream *Upstream
 	logger   *slog.Logger
 	now      func() time.Time
 	nonce    func() string // for inline style; replaced by tests with golden files
@@ -45,7 +47,7 @@ type Pages struct {
 
 // New makes Pages.
 func New(c Config) *Pages {
-	p := &Pages{recorder: c.Recorder, mailer: c.Mailer, logger: c.Logger, now: c.Now, nonce: tenancy.NewToken}
+	p := &Pages{recorder: c.Recorder, mailer: c.Mailer, upstream: c.Upstream, logger: c.Logger, now: c.Now, nonce: tenancy.NewToken}
 	if p.recorder == nil {
 		p.recorder = tenancy.Recorders(nil)
 	}
@@ -69,7 +71,7 @@ const (
 
 // Handles reports whether a path is one of these pages' (contract C4.11, C4.14).
 func (p *Pages) Handles(path string) bool {
-	return strings.HasPrefix(path, pagesPath) || path == signupPath || path == activatePath
+	return strings.HasPrefix(path, pagesPath) || path == signupPath || path == activatePath || path == callbackPath
 }
 
 // ServeHTTP serves the paths that [Pages.Handles] names. The request's context
@@ -102,6 +104,10 @@ func (p *Pages) servePage(w http.ResponseWriter, r *http.Request, path string) e
 		return p.serveSetup(w, r)
 	case activatePath:
 		return p.serveActivate(w, r)
+	case connectPath:
+		return p.serveConnect(w, r)
+	case callbackPath:
+		return p.serveCallback(w, r)
 	}
 	screen, ok := screenAt(path)
 	if !ok {

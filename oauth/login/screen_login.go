@@ -21,10 +21,26 @@ type loginView struct {
 	SignUp         string // address of the sign-up screen; empty where there is none
 	FocusPassword  bool   // the name is known: go on with the password
 	FocusSomething bool   // no error summary has the focus
+
+	Providers []providerView // buttons to log in elsewhere
+	Elsewhere bool           // there is no other way
 }
 
+// providerView is a button.
+type providerView struct{ Name, URL string }
+
 func showLogin(s *step, problem *Problem) (any, error) {
+	providers, only, err := s.providers()
+	if err != nil {
+		return nil, err
+	}
+	if only && problem == nil && s.request.URL.Query().Get("screen") == "" {
+		return nil, elsewhere(connectPath)
+	}
 	connections, err := s.connections()
+	if err != nil && len(providers) > 0 {
+		return loginView{Providers: providers, Elsewhere: true}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -37,6 +53,7 @@ func showLogin(s *step, problem *Problem) (any, error) {
 		Fixed:          s.invitation != nil,
 		UsernameLabel:  "Email address",
 		FocusSomething: problem == nil,
+		Providers:      providers,
 	}
 	if slices.ContainsFunc(connections, requiresUsername) {
 		v.UsernameLabel = "Email address or username"

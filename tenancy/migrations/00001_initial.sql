@@ -431,6 +431,24 @@ CREATE TABLE outgoing_mails (
 
 CREATE INDEX outgoing_mails_by_due_at ON outgoing_mails (tenant_id, due_at);
 
+-- A person who is at an identity provider elsewhere, by the hash of the state that
+-- they come back with.
+
+CREATE TABLE upstream_logins (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	connection_id TEXT NOT NULL DEFAULT '',
+	redirect_uri TEXT NOT NULL DEFAULT '',
+	keeps TEXT NOT NULL DEFAULT '',
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX upstream_logins_by_expires_at ON upstream_logins (tenant_id, expires_at);
+
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
@@ -510,6 +528,7 @@ CREATE TABLE login_sessions (
 	methods TEXT NOT NULL DEFAULT 'null',
 	chosen_org_id TEXT NOT NULL DEFAULT '',
 	denied BOOLEAN NOT NULL DEFAULT FALSE,
+	denied_reason TEXT NOT NULL DEFAULT '',
 	asked_scope TEXT NOT NULL DEFAULT '',
 	asked_of TEXT NOT NULL DEFAULT '',
 	approved BOOLEAN NOT NULL DEFAULT FALSE,
