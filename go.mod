@@ -13,6 +13,7 @@ require (
 	github.com/ory/fosite v0.47.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/spf13/cobra v1.10.2
+	github.com/wneessen/go-mail v0.8.1
 	github.com/zitadel/oidc/v3 v3.51.17
 	go.uber.org/zap v1.28.0
 	go.uber.org/zap/exp v0.3.0

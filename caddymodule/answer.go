@@ -26,6 +26,8 @@ type refusal struct {
 	managed bool // envelope M on every path
 	auth    bool // envelope A on every path
 	page    bool // a page for those who look at it
+
+	cookies []*http.Cookie // that the browser is to take
 }
 
 // What is answered before a tenant is entered.
@@ -143,6 +145,9 @@ func (a refusal) head(w http.ResponseWriter, kind string) {
 	h := w.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-store") // C0.5
+	for _, c := range a.cookies {
+		http.SetCookie(w, c)
+	}
 	if a.challenge != "" {
 		h.Set("WWW-Authenticate", a.challenge)
 	}

@@ -99,6 +99,9 @@ type App struct {
 	// Who is told of what happens to tenants, and who is asked before.
 	Hooks []*Hook `json:"hooks,omitempty"`
 
+	// How mail leaves where no e-mail provider is configured. Default: not at all.
+	Email *Email `json:"email,omitempty"`
+
 	// Further audiences that name the management API, for installations that
 	// move here.
 	ManagementAliases []string `json:"management_aliases,omitempty"`

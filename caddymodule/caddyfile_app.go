@@ -98,6 +98,13 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //			allow_private
 //		}
 //		hook               <module> ...
+//		email              smtp <host[:port]> | file <directory> | log {
+//			from          <address>
+//			login         <user> <password>
+//			security      starttls | tls | none
+//			trust         <file>
+//			allow_private
+//		}
 //		management_aliases <audiences...>
 //		private_networks   <networks...>
 //		port               <port>
@@ -137,6 +144,7 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"backups":            nested(&a.Backups),
 		"access":             nested(&a.Access),
 		"hook":               a.parseHook,
+		"email":              nested(&a.Email),
 		"management_aliases": list(&a.ManagementAliases),
 		"private_networks":   list(&a.PrivateNetworks),
 		"port":               number(&a.Port, 65535),

@@ -191,6 +191,9 @@ func (a *App) resolve() error {
 	for _, h := range a.Hooks {
 		replace("hook", false, &h.URL, &h.Secret)
 	}
+	if a.Email != nil {
+		replace("email", false, &a.Email.To, &a.Email.From, &a.Email.Username, &a.Email.Password, &a.Email.Trust)
+	}
 	if a.ControlPlane != nil {
 		for i := range a.ControlPlane.Hosts {
 			replace("control_plane", false, &a.ControlPlane.Hosts[i])
@@ -315,6 +318,11 @@ func (a *App) completeParts() (errs []error) {
 		a.RateLimit = new(RateLimit)
 	}
 	errs = append(errs, a.RateLimit.check()...)
+	if a.Email != nil {
+		if err := a.Email.complete(a.BaseDomain); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	if a.Access == nil {
 		a.Access = new(Access)
 	}

@@ -49,6 +49,14 @@ func TestConfigRefused(t *testing.T) {
 		{"limit of nothing", App{BaseDomain: "a.test", OpenDatabasesIn: map[string]int{"sqlite": 0}}, "open_databases: "},
 		{"backups beside the working directory", App{BaseDomain: "a.test", Backups: &Backups{Dir: "backups"}}, "backups: "},
 		{"no backup kept", App{BaseDomain: "a.test", Backups: &Backups{Dir: "/b", Keep: -1}}, "backups: "},
+		{"mail from nobody", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test"}}, "email: smtp needs whom mail is from; add: from no-reply@a.test"},
+		{"mail from no address", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test", From: "Example"}}, `email: from: "Example" is no address`},
+		{"mail to no port", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test:smtp", From: "a@x.test"}}, `email: smtp: "smtp" is no port`},
+		{"mail to no host", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "smtp://x.test", From: "a@x.test"}}, `email: smtp: "smtp://x.test" is no mail server`},
+		{"mail by no kind", App{BaseDomain: "a.test", Email: &Email{Kind: "pigeon"}}, `email: there is no kind "pigeon"`},
+		{"mail with no such security", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test", From: "a@x.test", Security: "rot13"}}, `email: security is starttls, tls or none, not "rot13"`},
+		{"mail with a password in the open", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test", From: "a@x.test", Username: "u", Security: "none"}}, "email: security none sends no password"},
+		{"mail that trusts nobody", App{BaseDomain: "a.test", Email: &Email{Kind: "smtp", To: "x.test", From: "a@x.test", Trust: "email_test.nothing"}}, "email: trust: "},
 		{"negative sync", App{BaseDomain: "a.test", Sync: &Sync{Workers: -1}}, "sync: "},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -47,6 +47,11 @@ var (
 		Help: "Requests refused because there were too many, by what they were counted at (arrival, client, management).",
 	}, []string{"limit"})
 
+	mailsTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Namespace: "gatehouse", Name: "mails_total",
+		Help: "Attempts to send mail, by result (delivered, failed, given_up).",
+	}, []string{"result"})
+
 	tokensTotal = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "gatehouse", Name: "tokens_issued_total",
 		Help: "Answers of the token endpoint that carried a token, by grant.",
@@ -55,7 +60,7 @@ var (
 
 // registerMetrics adds the collectors to a configuration's registry.
 func registerMetrics(registry prometheus.Registerer) error {
-	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, deliveriesTotal, limitedTotal, tokensTotal, stateCollector{}} {
+	for _, c := range []prometheus.Collector{requestsTotal, requestSeconds, eventsTotal, checksTotal, deliveriesTotal, mailsTotal, limitedTotal, tokensTotal, stateCollector{}} {
 		var again prometheus.AlreadyRegisteredError
 		if err := registry.Register(c); err != nil && !errors.As(err, &again) {
 			return err

@@ -32,6 +32,9 @@ type runtime struct {
 	// may have nowhere to write to any more.
 	log atomic.Pointer[zap.Logger]
 
+	// keeps is the shelf of the newest configuration.
+	keeps atomic.Pointer[shelf]
+
 	// How many requests came, and how many of these with X-Forwarded-For from an
 	// address that is not trusted.
 	arrived, forwarded atomic.Int64
@@ -55,7 +58,7 @@ func newRuntime(a *App) (*runtime, error) {
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
 		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Backups: a.Backups, RateLimit: a.RateLimit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
-		Hooks: a.Hooks, PrivateNetworks: a.PrivateNetworks,
+		Hooks: a.Hooks, Email: a.Email, PrivateNetworks: a.PrivateNetworks,
 	}
 	rt.log.Store(a.log)
 	return rt, nil
@@ -67,6 +70,8 @@ func (rt *runtime) start(a *App) error {
 	rt.mu.Lock()
 	defer rt.mu.Unlock()
 	s := rt.services.Load()
+	kept := a.shelf()
+	rt.keeps.Store(&kept)
 	if s == nil {
 		if err := rt.store.open(newLog(rt)); err != nil {
 			return err
@@ -101,6 +106,8 @@ func (rt *runtime) stop(a *App) {
 	rt.started = slices.DeleteFunc(rt.started, func(other *App) bool { return other == a })
 	if n := len(rt.started); n > 0 {
 		rt.log.Store(rt.started[n-1].log)
+		kept := rt.started[n-1].shelf()
+		rt.keeps.Store(&kept)
 	} else if rt.cancel != nil {
 		rt.going.Store(false)
 		rt.cancel()

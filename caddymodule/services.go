@@ -38,6 +38,9 @@ type services struct {
 	// installation is reached under: the known ones and those of issuers given.
 	issuersOf func(t *tenancy.Tenant, like ...string) []string
 
+	// missing is whether the control plane did not answer at the start.
+	missing bool
+
 	// setup is the secret of the link by which the first administrator is made;
 	// "" once there is one.
 	setup string
@@ -89,6 +92,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.lifecycle.Webhooks, s.lifecycle.Announce = told.webhooks, told.announce
 	s.domains = &tenancy.Domains{Directory: s.directory, Prover: domainProver, Recorder: recorder, Log: log}
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
+	post := s.newOutbox(c.Email, log)
+	post.Recorder = recorder
 	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
@@ -110,24 +115,36 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	api, err := management.New(management.Config{
 		Verifier: verifier{tokens}, Directory: s.directory, Entrance: s.pool, Lifecycle: s.lifecycle, Keys: keyManager{keys},
 		Issuers:       func(t *tenancy.Tenant) []string { return s.issuersOf(t) },
-		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log,
+		ValidTenantID: c.hosts.ValidTenantID, Sync: syncAPI(s.sync, failer(log)), Upgrades: s.upgrader.Status, Domains: s.domains, Limit: s.limitManagement, Recorder: recorder, Log: log, Mail: post,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post}), api
 
-	if err := s.lifecycle.OpenControlPlane(ctx, c.bootstrap()); err != nil {
+	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err
 	}
-	if s.setup, err = s.setupToken(ctx); err != nil {
-		return nil, err
+	if !s.missing {
+		if s.setup, err = s.setupToken(ctx); err != nil {
+			return nil, err
+		}
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
-		func(ctx context.Context) { resume(ctx, s.lifecycle, log) },
+		func(ctx context.Context) {
+			s.directory.RunKeeper(ctx, keeper{rt}, rt.store.master, func(err error) {
+				log.Error("the directory could not be kept for a start without the control plane", "error", err)
+			})
+		},
+		func(ctx context.Context) {
+			if s.missing {
+				s.heal(ctx, rt, log)
+			}
+			resume(ctx, s.lifecycle, log)
+		},
 		func(ctx context.Context) { rotateKeys(ctx, s, keys, log) },
 	}
 	return s, nil

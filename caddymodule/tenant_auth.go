@@ -39,7 +39,8 @@ func init() {
 //	{http.auth.user.client_id}
 //	{http.auth.user.tenant_id}
 //
-// From every request it removes the headers X-User-Id, X-Org-Id, X-Org-Name,
+// With Login, a browser without a token is sent to log in at its tenant and comes
+// back with a session. From every request it removes the headers X-User-Id, X-Org-Id, X-Org-Name,
 // X-Scope, X-Permissions, X-Client-Id and X-Tenant-Id, which an upstream may take
 // for the gateway's.
 type TenantAuth struct {
@@ -73,6 +74,9 @@ type TenantAuth struct {
 	// Whether the headers that are removed are set anew, from the token. Default:
 	// false.
 	Forward *bool `json:"forward,omitempty"`
+
+	// Gives browsers a session, so that a request needs no token. Default: none.
+	Login *Login `json:"login,omitempty"`
 
 	runtime *runtime
 	port    int
@@ -132,6 +136,9 @@ func (h *TenantAuth) resolve() (errs []error) {
 			}
 		}
 	}
+	if h.Login != nil && h.Login.after() != localPath(h.Login.after()) {
+		wrong("login: after_logout: %q is no path of this host", h.Login.AfterLogout)
+	}
 	h.needed = strings.Join(h.Scope, " ")
 	return append(errs, h.resolveOrganization()...)
 }
@@ -184,6 +191,9 @@ func parseTenantAuth(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error
 //		tenant       <ids...>
 //		issuer       [on|off]
 //		forward      [on|off]
+//		login {
+//			after_logout <path>
+//		}
 //	}
 func (h *TenantAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // tenant_auth
@@ -199,6 +209,7 @@ func (h *TenantAuth) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		"tenant":       list(&h.Tenant),
 		"issuer":       toggle(&h.Issuer),
 		"forward":      toggle(&h.Forward),
+		"login":        nested(&h.Login),
 	}.block(d, "tenant_auth")
 }
 
@@ -212,7 +223,7 @@ func (h *TenantAuth) serves(t *tenancy.Tenant) bool {
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].
 func (h *TenantAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
 	removeIdentity(r.Header)
-	t, claims, refused := h.check(r)
+	t, claims, to, refused := h.check(r)
 	describe(r, t)
 	describeUser(r, claims)
 	if refused != nil {
@@ -221,7 +232,15 @@ func (h *TenantAuth) ServeHTTP(w http.ResponseWriter, r *http.Request, next cadd
 		refused.answer(w, r)
 		return nil
 	}
+	if to != nil {
+		observeCheck(http.StatusSeeOther)
+		to.answer(w)
+		return nil
+	}
 	observeCheck(http.StatusOK)
+	if h.Login != nil {
+		removeAppCookies(r.Header)
+	}
 	if isTrue(h.Forward) {
 		addIdentity(r.Header, claims)
 	}

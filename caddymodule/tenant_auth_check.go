@@ -47,21 +47,48 @@ func insufficient(needed []string, scope string) *refusal {
 }
 
 // check finds the tenant of a request and the claims of its token, or what the
-// request is answered with. The database is not held longer than the check takes.
-func (h *TenantAuth) check(r *http.Request) (*tenancy.Tenant, *oauth.Claims, *refusal) {
+// request is answered with: a refusal, or where a browser is sent. The database is
+// not held longer than the check takes.
+func (h *TenantAuth) check(r *http.Request) (*tenancy.Tenant, *oauth.Claims, *browser, *refusal) {
 	s, leave, notReady := h.runtime.visit()
 	if notReady != nil {
-		return nil, nil, everywhere(unavailable(requestID(r)))
+		return nil, nil, nil, everywhere(unavailable(requestID(r)))
 	}
 	defer leave()
 	visit, err := visitOf(r, s.directory.Hosts(), h.port, "")
 	if err != nil {
-		return nil, nil, &invalidHost
+		return nil, nil, nil, &invalidHost
 	}
 	t, refused := h.tenantOf(s, r, visit)
 	if refused != nil {
-		return t, nil, refused
+		return t, nil, nil, refused
 	}
+	if _, token := r.Header["Authorization"]; h.Login != nil && t != nil && !token {
+		if refused := closed(t, r); refused != nil {
+			return t, nil, nil, refused
+		}
+		visit.RequestID = requestID(r)
+		claims, to, refused := h.signIn(&arrival{s, t, visit, r})
+		return t, claims, to, refused
+	}
+	t, claims, refused := h.checkToken(s, t, visit, r)
+	return t, claims, nil, refused
+}
+
+// closed is the refusal of a tenant that lets nobody in.
+func closed(t *tenancy.Tenant, r *http.Request) *refusal {
+	switch t.State {
+	case tenancy.StateActive:
+		return nil
+	case tenancy.StateSuspended: // C1.19
+		return everywhere(suspended)
+	}
+	return everywhere(unavailable(requestID(r)))
+}
+
+// checkToken is check for a request with a token. t is nil where the token says
+// whose it is.
+func (h *TenantAuth) checkToken(s *services, t *tenancy.Tenant, visit *tenancy.Visit, r *http.Request) (*tenancy.Tenant, *oauth.Claims, *refusal) {
 	token, refused := bearerOf(r)
 	if refused != nil {
 		return t, nil, refused
@@ -71,12 +98,8 @@ func (h *TenantAuth) check(r *http.Request) (*tenancy.Tenant, *oauth.Claims, *re
 			return nil, nil, &badToken
 		}
 	}
-	switch t.State {
-	case tenancy.StateActive:
-	case tenancy.StateSuspended: // C1.19
-		return t, nil, everywhere(suspended)
-	default:
-		return t, nil, everywhere(unavailable(requestID(r)))
+	if refused := closed(t, r); refused != nil {
+		return t, nil, refused
 	}
 	claims, err := verifyIn(tenancy.WithVisit(r.Context(), visit), s, t, token)
 	if err != nil {

@@ -24,6 +24,7 @@ type metadata struct {
 	Introspection        string `json:"introspection_endpoint,omitempty"`
 	PushedAuthorization  string `json:"pushed_authorization_request_endpoint,omitempty"`
 	EndSession           string `json:"end_session_endpoint,omitempty"`
+	Registration         string `json:"registration_endpoint,omitempty"`
 	RequirePushed        *bool  `json:"require_pushed_authorization_requests,omitempty"`
 	ClaimsParameter      bool   `json:"claims_parameter_supported"`
 	RequestParameter     bool   `json:"request_parameter_supported"`
@@ -110,6 +111,9 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 	}
 	if m.Introspection != "" {
 		m.IntrospectionAuth, m.IntrospectionAlgs = confidentialMethods(), m.TokenAlgs
+	}
+	if settings.Bool("flags.enable_dynamic_client_registration") {
+		m.Registration = endpoint(pathRegister)
 	}
 	if settings.Bool("pushed_authorization_requests_supported") {
 		m.PushedAuthorization = endpoint(pathPush)

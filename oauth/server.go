@@ -123,6 +123,9 @@ func (s *Server) table() map[string]route {
 		pathPush:            {methods: post, handle: s.push},
 		"/oauth/introspect": {methods: post, handle: s.introspect},
 
+		pathRegister: {methods: post, handle: s.register},
+		pathClient:   {methods: []string{http.MethodGet, http.MethodPut, http.MethodDelete}, handle: s.clientConfiguration},
+
 		"/.well-known/openid-configuration":       {methods: get, cors: corsAnyone, handle: s.discovery, suspended: true},
 		"/.well-known/oauth-authorization-server": {methods: get, cors: corsAnyone, handle: s.discovery, suspended: true},
 		"/.well-known/jwks.json":                  {methods: get, cors: corsAnyone, handle: s.jwks, suspended: true},
@@ -131,8 +134,17 @@ func (s *Server) table() map[string]route {
 
 // Handles reports whether the path, as in URL.Path, is one of this package's.
 func (s *Server) Handles(path string) bool {
-	_, ok := s.routes[path]
+	_, ok := s.route(path)
 	return ok
+}
+
+// route finds what a path is for. There is one kind that has a name in it.
+func (s *Server) route(path string) (route, bool) {
+	if id, found := strings.CutPrefix(path, pathClient); found {
+		return s.routes[pathClient], id != "" && !strings.Contains(id, "/")
+	}
+	rt, ok := s.routes[path]
+	return rt, ok
 }
 
 // Header values that nearly every answer has, made once. They are as long as
@@ -155,7 +167,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h["X-Request-Id"] = []string{id} // contract C0.8
 	}
 	path, ok := routePath(r.URL)
-	rt, known := s.routes[path]
+	rt, known := s.route(path)
 	if !ok || !known {
 		s.fail(w, r, refusal(http.StatusNotFound, "not_found", "Not Found"))
 		return

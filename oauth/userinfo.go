@@ -39,11 +39,11 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) error {
 // bearerToken finds the access token in the header or, of a POST, in the form
 // (RFC 6750 section 2.1, 2.2). One in the query is not looked at.
 func bearerToken(r *http.Request) (string, error) {
-	scheme, token, found := strings.Cut(r.Header.Get("Authorization"), " ")
-	inHeader := found && strings.EqualFold(scheme, "Bearer") && token != ""
+	token := headerToken(r)
+	inHeader := token != ""
 	if r.Method != http.MethodPost || r.Header.Get("Content-Type") == "" {
 		if inHeader {
-			return strings.TrimSpace(token), nil
+			return token, nil
 		}
 		return "", bearerError(http.StatusUnauthorized, "", "Missing access token")
 	}
@@ -55,7 +55,7 @@ func bearerToken(r *http.Request) (string, error) {
 	case inHeader && inForm != "":
 		return "", bearerError(http.StatusBadRequest, "invalid_request", "The access token must be sent in one way only")
 	case inHeader:
-		return strings.TrimSpace(token), nil
+		return token, nil
 	case inForm != "":
 		return inForm, nil
 	}

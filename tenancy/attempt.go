@@ -144,6 +144,19 @@ func countStmt(ctx context.Context, id, userID, ip string, now time.Time, most i
 		id, t, t, userID, addressBlock(ip), t.Add(block), t, t, most, t).Once()
 }
 
+// How many clients may register themselves from one address before there has to be
+// a pause (contract C4.62).
+const (
+	maxRegistrations  = 50
+	registrationPause = time.Hour
+)
+
+// CountRegistration counts a client that registers itself without saying who it
+// is, or returns [ErrTooManyAttempts].
+func CountRegistration(ctx context.Context, ip string, now time.Time) error {
+	return countAttempt(ctx, HashToken(Join("registration from", addressBlock(ip))), "", ip, now, maxRegistrations, registrationPause)
+}
+
 // Uncount takes back an attempt whose password could not be looked at.
 func (a Attempt) Uncount(ctx context.Context) error {
 	return Commit(ctx, uncount(ctx, a.id()), uncount(ctx, a.address()))

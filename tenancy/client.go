@@ -48,9 +48,31 @@ type Client struct {
 	RevokeRefreshOnLogout      bool              `json:"revoke_refresh_token_on_logout"`
 	ClientMetadata             map[string]string `json:"client_metadata" gorm:"serializer:jsontext"`
 
+	// A client that registered itself: the hash of the token it changes itself by,
+	// and what it said of itself that has no other place. Nil and empty otherwise.
+	RegistrationHash string        `json:"-"`
+	Registration     *Registration `json:"-" gorm:"serializer:jsontext"`
+
 	// Other holds members of the API that are stored and returned and have no
 	// effect of their own here.
 	Other map[string]json.RawMessage `json:"-" gorm:"serializer:jsontext"`
+}
+
+// Registration is what a client that registered itself said of itself and what is
+// only told again (RFC 7591 section 2).
+type Registration struct {
+	Scope string `json:"scope,omitempty"`
+	ClientInformation
+}
+
+// ClientInformation is for people who look at a client.
+type ClientInformation struct {
+	Contacts        []string `json:"contacts,omitempty"`
+	ClientURI       string   `json:"client_uri,omitempty"`
+	PolicyURI       string   `json:"policy_uri,omitempty"`
+	TermsURI        string   `json:"tos_uri,omitempty"`
+	SoftwareID      string   `json:"software_id,omitempty"`
+	SoftwareVersion string   `json:"software_version,omitempty"`
 }
 
 // JWTConfiguration sets a client's ID tokens.

@@ -78,9 +78,6 @@ func (d *CustomDomain) become(status DomainStatus) {
 // somebody changes its case.
 func newDomainToken() string { return randomText("abcdefghijklmnopqrstuvwxyz0123456789", 40) }
 
-// domainQuota is how many claims a tenant may have (contract C5.18).
-const domainQuota = 10
-
 // ValidDomain returns the name as it is stored, or the [Error] 400 that a claim
 // on it is answered with (contract C5.88): it has to be a host name, no address, no
 // public suffix, and nothing that leads to a tenant or the control plane already.
@@ -124,11 +121,11 @@ func inTurn(inside context.Context) Stmt {
 
 // insertClaim are the statements that write a new claim, within the quota, of a
 // tenant that stays.
-func insertClaim(inside context.Context, d *CustomDomain) []Stmt {
+func insertClaim(inside context.Context, d *CustomDomain, quota int64) []Stmt {
 	return []Stmt{
 		inTurn(inside),
 		Require(inside, `EXISTS (SELECT 1 FROM tenants WHERE tenant_id = @tenant AND id = ? AND state <> ?)`, d.Subject, StateDeleting),
-		Require(inside, `(SELECT COUNT(*) FROM custom_domains WHERE tenant_id = @tenant AND subject = ?) < ?`, d.Subject, domainQuota),
+		Require(inside, `? = 0 OR (SELECT COUNT(*) FROM custom_domains WHERE tenant_id = @tenant AND subject = ?) < ?`, quota, d.Subject, quota),
 		CustomDomains.Insert(inside, d),
 	}
 }

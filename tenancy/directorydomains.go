@@ -19,11 +19,14 @@ func readDomains(inside context.Context) (*domains, error) {
 	}
 	ds := &domains{byName: make(map[string]*CustomDomain, len(list)), byTenant: make(map[string][]*CustomDomain)}
 	for i := range list {
-		d := &list[i]
-		ds.byName[d.Domain] = d
-		ds.byTenant[d.Subject] = append(ds.byTenant[d.Subject], d)
+		ds.add(&list[i])
 	}
 	return ds, nil
+}
+
+func (ds *domains) add(d *CustomDomain) {
+	ds.byName[d.Domain] = d
+	ds.byTenant[d.Subject] = append(ds.byTenant[d.Subject], d)
 }
 
 // freshDomains reads the domains where changes are about any; nil where none is.

@@ -113,7 +113,11 @@ func (s *Domains) Create(ctx context.Context, tenant string, wish NewDomain) (*C
 		case !errors.Is(err, ErrNotFound):
 			return err
 		}
-		err := Commit(inside, insertClaim(inside, d)...)
+		t, err := Tenants.Get(inside, tenant)
+		if err != nil {
+			return err
+		}
+		err = Commit(inside, insertClaim(inside, d, t.Quota("domains"))...)
 		switch {
 		case errors.Is(err, ErrStale):
 			return noRoom(inside, tenant)
@@ -138,7 +142,7 @@ func noRoom(inside context.Context, tenant string) error {
 	case t.State == StateDeleting:
 		return ErrNotFound
 	}
-	return Errorf(http.StatusForbidden, "quota_exceeded", "A tenant can have at most %d custom domains", domainQuota)
+	return QuotaExceeded("domains", t.Quota("domains"))
 }
 
 func domainTaken(name string) error {

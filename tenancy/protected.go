@@ -20,7 +20,7 @@ const (
 // protected are the columns that hold hashes, keys and secrets, by table. That
 // none is missing is held by a test over the model.
 var protected = map[string]map[string]protection{
-	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn},
+	"clients":         {"secret": sealedColumn, "secret_hash": keyedColumn, "previous_secret_hash": keyedColumn, "previous_secret": sealedColumn, "registration_hash": hashedColumn},
 	"connections":     {"secrets": sealedColumn},
 	"email_providers": {"credentials": sealedColumn},
 	"signing_keys":    {"private": sealedColumn},
@@ -40,7 +40,7 @@ var homebound = []string{
 	"sessions", "logouts", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"request_keys",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
-	"custom_domains", "files", "file_locks", "fallbacks",
+	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails",
 }
 
 // exported are the tables of an export, with those columns it has.

@@ -93,3 +93,12 @@ type Scrubber interface {
 	// may take a while, or needs to be told (VACUUM).
 	Scrub(ctx context.Context) error
 }
+
+// Rewriter is another ability that a [Database] may have, for engines to which
+// [Scrubber] would cost too much each time something is deleted.
+type Rewriter interface {
+	// Rewrite makes what the tables' rows held before unreadable in the tables'
+	// files, as far as the engine can; it says where it cannot. It may keep who uses
+	// the tables waiting for moments.
+	Rewrite(ctx context.Context, tables []string) error
+}

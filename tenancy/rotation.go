@@ -100,7 +100,8 @@ func (l *Lifecycle) RotateDataKey(ctx context.Context, id string, report Report)
 	defer leave()
 	// The old key seals nothing any more. What could not be scrubbed now, because
 	// somebody reads, is overwritten by and by.
-	_ = errors.Join(scrub(inside), l.Pool.Do(ctx, t, scrub))
+	report.tell("removing old values from files", 0, 0)
+	_ = errors.Join(scrub(inside), l.Pool.Do(ctx, t, scrub), l.Pool.Do(ctx, t, rewrite))
 	return nil
 }
 
@@ -114,6 +115,23 @@ func scrub(ctx context.Context) error {
 		return x.Scrub(ctx)
 	}
 	return nil
+}
+
+// rewrite has the entered tenant's database forget what was sealed before, if it can.
+func rewrite(ctx context.Context) error {
+	s, err := spaceOf(ctx)
+	if err != nil {
+		return err
+	}
+	x, ok := s.entry.db.(Rewriter)
+	if !ok {
+		return nil
+	}
+	tables := make([]string, len(sealedTables))
+	for i, t := range sealedTables {
+		tables[i] = t.name
+	}
+	return x.Rewrite(ctx, tables)
 }
 
 // Settle is a time to wait, see [Lifecycle]: zero means the default, and less

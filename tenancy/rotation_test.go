@@ -118,7 +118,7 @@ func TestRotateDataKey(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(steps, ", "); got != "making the new key known, sealing with the new key, rows looked at, dropping the old key" {
+	if got := strings.Join(steps, ", "); got != "making the new key known, sealing with the new key, rows looked at, dropping the old key, removing old values from files" {
 		t.Errorf("steps: %s", got)
 	}
 	for i, now := range read("acme") {

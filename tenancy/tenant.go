@@ -27,6 +27,7 @@ type Tenant struct {
 	Metadata       map[string]string `json:"metadata" gorm:"serializer:jsontext"`
 	Inheritance    Inheritance       `json:"inheritance" gorm:"serializer:jsontext"`
 	Sync           SyncSwitches      `json:"sync" gorm:"serializer:jsontext"`
+	Quotas         map[string]int64  `json:"quotas" gorm:"serializer:jsontext"` // by kind, see [Tenant.Quota]
 
 	// Placement names the configured database the tenant lives in; Database is
 	// what that provider calls the tenant's own.

@@ -42,7 +42,7 @@ var logoutPlan = []module{
 		v := newVisitor(t)
 		got := o.tokensIn(v, o.one)
 		parts := strings.Split(got.ID, ".")
-		none := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none"}`)) + "." + parts[1] + "."
+		none := encoded(`{"alg":"none"}`) + "." + parts[1] + "."
 		wantErrorPage(t, o.logout(v, "id_token_hint", none, "post_logout_redirect_uri", o.one.loggedOut, "state", longState), "Invalid id_token_hint")
 		o.wantSession(v, true)
 	}},
@@ -259,6 +259,9 @@ func forge(t testing.TB, kid string, c map[string]any) string {
 	}
 	return signed
 }
+
+// encoded is base64url, as parts of JWTs are written.
+func encoded(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
 // foreignKey is a key that no tenant has.
 var foreignKey struct {

@@ -30,6 +30,11 @@ var layers = map[string]struct {
 	"tenancy/sqltext":    {[]string{}, "it reads SQL, whoever wrote it"},
 	"tenancy/webhook":    {[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"}, "it tells of the domain, whoever serves it"},
 	"tenancy/mail":       {[]string{}, "what is sent does not depend on who asks for it"},
+	"tenancy/outbox": {
+		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext", "tenancy/mail", "tenancy/webhook"},
+		"it brings mail away, whoever wrote it, and dials as carefully as webhooks do",
+	},
+	"tenancy/mail/mailtest": {[]string{}, "it is a server for tests, whoever's they are"},
 	"tenancy/sqlite": {
 		[]string{"tenancy", "tenancy/migrations", "tenancy/sqltext"},
 		"a provider is one of several: nothing but the domain may be needed to write one",
@@ -89,6 +94,7 @@ var foreign = []struct {
 		"everything else is a plain Go library, built and tested in seconds",
 	},
 	{"github.com/ory/fosite", []string{"oauth"}, false, "fosite is behind our own engine, so that it can be replaced"},
+	{"github.com/wneessen/go-mail", []string{"tenancy/mail"}, false, "what a message is made of and how it travels is one package's business"},
 	{"cel.dev/", []string{"tenancy/expr"}, false, "expressions are bounded where they are compiled"},
 	{"gorm.io/", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/d1", "tenancy/libsql", "tenancy/postgres", "oauth"}, false, "statements are built where the tenant is bound to them"},
 	{"database/sql", []string{"tenancy", "tenancy/sqlite", "tenancy/sqlite/remote", "tenancy/postgres", "tenancy/tenancytest", "oauth"}, false, "a handle to a database outside of a tenant is a way around the tenant"},

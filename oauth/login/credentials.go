@@ -3,7 +3,6 @@ package login
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 
@@ -122,13 +121,12 @@ func (s *step) announceBlock(pr *proven, identifier string) error {
 	if pr.user == nil || pr.user.Email == "" || s.pages.mailer == nil {
 		return nil
 	}
-	err = s.pages.mailer.Send(s.ctx, mail.Message{
-		Tenant: pr.user.TenantID, Kind: "blocked_account", To: pr.user.Email,
-		Subject: "Your account has been blocked",
-		Text: fmt.Sprintf("Somebody entered a wrong password for your account at %s several times, from the address %s.\n"+
-			"Logins from there are blocked for now. If it was not you, there is nothing you need to do.\n",
-			s.look.Name, pr.attempt.IP),
-	})
+	settings, err := tenancy.EffectiveSettings(s.ctx)
+	if err == nil {
+		m := mail.Blocked{Tenant: s.look.Name, Address: pr.attempt.IP}.Message(mail.Language(settings.Strings("enabled_locales")), pr.user.Email)
+		m.Tenant = pr.user.TenantID
+		err = s.pages.mailer.Send(s.ctx, m)
+	}
 	if err != nil { // the login's answer does not depend on it
 		s.pages.logger.WarnContext(s.ctx, "mail not sent", slog.String("kind", "blocked_account"), slog.Any("error", err))
 	}

@@ -32,6 +32,7 @@ type Call struct {
 	team       *tenancy.Tenant     // whose team is managed, on team routes; the tenant acted on is the control plane
 
 	sent     []byte         // the body of a request with a key, to be read again
+	used     usage          // of the quota that a creation counts towards
 	made     string         // id of the tenant that an earlier request with the key made
 	extra    map[string]any // members of the body that are no field of the row
 	hash     string         // of the password in the body

@@ -16,7 +16,7 @@ var clientGrants = &Resource[tenancy.ClientGrant]{
 		"id":                          readOnly(),
 		"client_id":                   text(1, 255).must().atOnce(),
 		"audience":                    text(1, 600).must().atOnce(),
-		"scope":                       texts(maxScopes).distinct(),
+		"scope":                       texts(scopesAtAll).distinct(),
 		"organization_usage":          text(0, 0).in("deny", "allow", "require"),
 		"allow_any_organization":      flag(),
 		"subject_type":                text(0, 0).in("client", "user"),

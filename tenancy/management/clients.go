@@ -14,7 +14,7 @@ import (
 
 // clients are the applications that ask for tokens (contract 5.7).
 var clients = &Resource[tenancy.Client]{
-	Path: "/clients", Key: "clients", Entity: "Client", ID: "client_id", Table: tenancy.Clients,
+	Path: "/clients", Quota: "clients", Key: "clients", Entity: "Client", ID: "client_id", Table: tenancy.Clients,
 	Members: members{
 		"client_id":                  readOnly(),
 		"name":                       text(1, 255).must().that(noTags),

@@ -14,7 +14,7 @@ import (
 
 // connections are the sources of users (contract 5.9).
 var connections = &Resource[tenancy.Connection]{
-	Path: "/connections", Key: "connections", Entity: "Connection", ID: "id", Table: tenancy.Connections,
+	Path: "/connections", Quota: "connections", Key: "connections", Entity: "Connection", ID: "id", Table: tenancy.Connections,
 	Members: members{
 		"id":           readOnly(),
 		"name":         text(1, 128).must().atOnce().that(connectionName),

@@ -24,6 +24,7 @@ func (k *kit) inherit(id string) {
 	k.Helper()
 	k.inside(id, func(ctx context.Context) {
 		k.must(tenancy.Commit(ctx,
+			tenancy.EmailProviders.Remove(ctx, tenancy.EmailProviderID),
 			tenancy.Fallbacks.Insert(ctx, &tenancy.Fallback{
 				Row: tenancy.Row{ID: "con_cp"}, Covers: "connections.google-oauth2", Born: 1,
 				Options: map[string]any{"client_id": "of the control plane"}, Secrets: map[string]any{"client_secret": inheritedSecret},

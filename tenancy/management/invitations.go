@@ -1,9 +1,9 @@
 package management
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -224,16 +224,14 @@ func (c *Call) mailInvitation(ctx context.Context, org *tenancy.Organization, ro
 	if c.api.config.Mail == nil {
 		return
 	}
-	name := org.DisplayName
-	if name == "" {
-		name = org.Name
+	settings, err := tenancy.EffectiveSettings(ctx)
+	if err == nil {
+		m := mail.Invitation{
+			Inviter: row.InviterName, Organization: cmp.Or(org.DisplayName, org.Name), Until: row.ExpiresAt.Time(), Link: address,
+		}.Message(mail.Language(settings.Strings("enabled_locales")), row.Email)
+		m.Tenant = c.tenant.ID
+		err = c.api.config.Mail.Send(ctx, m)
 	}
-	name = strings.Join(strings.Fields(name), " ") // a subject is one line
-	err := c.api.config.Mail.Send(ctx, mail.Message{
-		Tenant: c.tenant.ID, Kind: "user_invitation", To: row.Email, Subject: "You are invited to " + name,
-		Text: fmt.Sprintf("%s invites you to join %s.\n\nAccept the invitation here, until %s:\n\n%s\n\nIf you did not expect this message, you can ignore it.\n",
-			row.InviterName, name, row.ExpiresAt.Time().UTC().Format("2 January 2006 15:04 UTC"), address),
-	})
 	if err != nil && c.api.config.Recorder != nil {
 		visit := tenancy.VisitOf(ctx)
 		c.api.config.Recorder.Record(ctx, tenancy.Event{

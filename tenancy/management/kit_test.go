@@ -198,6 +198,10 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: sameConn}, Name: "db", Strategy: "auth0", DisplayName: "Of " + tenant}),
 		tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: only("con_", tenant)}, Name: "only-" + tenant, Strategy: "auth0"}),
+		tenancy.EmailProviders.Insert(ctx, &tenancy.EmailProvider{
+			Row: tenancy.Row{ID: tenancy.EmailProviderID}, Name: "smtp", DefaultFromAddress: "hi@" + tenant + ".test",
+			Credentials: map[string]any{"smtp_host": "mail." + tenant + ".test", "smtp_pass": "password-of-" + tenant},
+		}),
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: tenancy.Row{ID: sameOrg}, Name: "same", DisplayName: "Of " + tenant}),
 		tenancy.Organizations.Insert(ctx, &tenancy.Organization{Row: tenancy.Row{ID: only("org_", tenant)}, Name: "only-" + tenant}),
 		tenancy.OrganizationConnections.Insert(ctx, orgConnection{ConnectionID: sameConn}.row(sameOrg)),

@@ -13,7 +13,7 @@ import (
 // organizations are groups of users that tokens are issued for (contract 5.4).
 // On the control plane some are linked to a tenant.
 var organizations = &Resource[tenancy.Organization]{
-	Path: "/organizations", Key: "organizations", Entity: "Organization", ID: "id", Table: tenancy.Organizations,
+	Path: "/organizations", Quota: "organizations", Key: "organizations", Entity: "Organization", ID: "id", Table: tenancy.Organizations,
 	Members: members{
 		"id":                  readOnly(),
 		"name":                text(1, 50).must(),

@@ -22,6 +22,10 @@ type Resource[T any] struct {
 	Scopes string // noun of its scopes; empty is that of Path with underscores
 	Table  *tenancy.Table[T]
 
+	// Only is the id of the one row there can be. The routes have no id then, the
+	// answers none either, and there is no list.
+	Only string
+
 	// Created and Deleted are the statuses of success; 0 means 201 and 204. A
 	// deletion with 200 answers {}.
 	Created, Deleted int
@@ -66,6 +70,9 @@ type Resource[T any] struct {
 	// Taken is said of a row that breaks uniqueness; nil means a general text.
 	Taken func(row *T) error
 
+	// Quota is the kind of rows that these count as (contract C5.18); "" for none.
+	Quota string
+
 	// Synced rows travel from the control plane to the tenants: a write there
 	// answers with its revision (contract C6.3).
 	Synced bool
@@ -87,6 +94,14 @@ func (r *Resource[T]) routes() []route {
 	}
 	if deleted == 0 {
 		deleted = http.StatusNoContent
+	}
+	if r.Only != "" {
+		return []route{
+			get(r.Path, r.read, r.scope("read")),
+			write(http.MethodPost, r.Path, created, r.create, r.scope("create")),
+			write(http.MethodPatch, r.Path, 0, r.update, r.scope("update")),
+			write(http.MethodDelete, r.Path, deleted, r.delete, r.scope("delete")),
+		}
 	}
 	one := r.Path + "/{id}"
 	return []route{

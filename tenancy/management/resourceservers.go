@@ -17,7 +17,7 @@ var resourceServers = &Resource[tenancy.ResourceServer]{
 		"id":                     readOnly(),
 		"name":                   text(0, 200),
 		"identifier":             text(1, 600).must().atOnce().that(plainLine),
-		"scopes":                 texts(maxScopes),
+		"scopes":                 texts(scopesAtAll),
 		"signing_alg":            text(0, 0).in("RS256", "ES256", "EdDSA"),
 		"signing_secret":         beside[string](text(16, 255)),
 		"token_lifetime":         number(60, 2592000),
@@ -77,8 +77,9 @@ var resourceServers = &Resource[tenancy.ResourceServer]{
 // tokenDialect limits the dialects of access tokens (contract C2.7).
 var tokenDialect = text(0, 0).in(tenancy.DialectAccessToken, tenancy.DialectAccessAuthz, tenancy.DialectRFC9068, tenancy.DialectRFC9068Authz)
 
-// maxScopes is how many scopes a resource server may define (contract C5.18).
-const maxScopes = 1000
+// scopesAtAll is how many scopes a resource server can have whatever the tenant's
+// quota is.
+const scopesAtAll = 10_000
 
 // serverOptions is how older callers write two members (contract C5.56).
 type serverOptions struct {
@@ -115,6 +116,9 @@ func validateResourceServer(_ context.Context, c *Call, before, row *tenancy.Res
 	}
 	if !c.given("token_lifetime_for_web") && row.TokenLifetimeForWeb > row.TokenLifetime {
 		row.TokenLifetimeForWeb = row.TokenLifetime
+	}
+	if limit := c.tenant.Quota("scopes"); limit > 0 && int64(len(row.Scopes)) > limit && (before == nil || len(row.Scopes) > len(before.Scopes)) {
+		return tenancy.QuotaExceeded("scopes", limit)
 	}
 	seen := make(map[string]bool, len(row.Scopes))
 	for _, s := range row.Scopes {

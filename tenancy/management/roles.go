@@ -10,7 +10,7 @@ import (
 
 // roles are named sets of permissions (contract 5.5).
 var roles = &Resource[tenancy.Role]{
-	Path: "/roles", Key: "roles", Entity: "Role", ID: "id", Table: tenancy.Roles,
+	Path: "/roles", Quota: "roles", Key: "roles", Entity: "Role", ID: "id", Table: tenancy.Roles,
 	Created: http.StatusOK, Deleted: http.StatusOK,
 	Members: members{
 		"id":          readOnly(),

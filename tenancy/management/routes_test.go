@@ -29,6 +29,7 @@ func bodies(tenant string) map[string]any {
 		"POST /clients/{id}/credentials":                             map[string]any{"credential_type": "public_key", "pem": aPublicKey},
 		"POST /client-grants":                                        map[string]any{"client_id": only("only", tenant), "audience": "https://only." + tenant, "scope": []string{}},
 		"POST /connections":                                          map[string]any{"name": "new", "strategy": "auth0"},
+		"POST /emails/provider":                                      map[string]any{"name": "sendgrid", "credentials": map[string]any{"api_key": "k"}},
 		"POST /organizations":                                        map[string]any{"name": "new"},
 		"POST /users":                                                map[string]any{"connection": "only-" + tenant, "email": "new@example.com"},
 		"POST /custom-domains":                                       map[string]any{"domain": "new.example.org", "type": "auth0_managed_certs"},
@@ -267,6 +268,7 @@ func snapshot(k *kit, tenant string) string {
 		dump(ctx, k, &b, tenancy.ClientGrants)
 		dump(ctx, k, &b, tenancy.GrantOrganizations)
 		dump(ctx, k, &b, tenancy.Connections)
+		dump(ctx, k, &b, tenancy.EmailProviders)
 		dump(ctx, k, &b, tenancy.ClientConnections)
 		dump(ctx, k, &b, tenancy.Organizations)
 		dump(ctx, k, &b, tenancy.OrganizationConnections)

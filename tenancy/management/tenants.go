@@ -22,6 +22,7 @@ var tenants = &Resource[tenancy.Tenant]{
 		"metadata":      dict(25, 255),
 		"inheritance":   value(),
 		"sync":          value(),
+		"quotas":        value(),
 		"owner":         beside[tenancy.Owner](value()).atOnce(),
 		"placement":     beside[placement](value()).atOnce(),
 

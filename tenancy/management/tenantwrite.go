@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"time"
@@ -118,7 +119,7 @@ func (c *Call) wish(doc document) (*tenancy.NewTenant, error) {
 				return nil, invalid("id", "String is too short (0 chars), minimum 1")
 			}
 		case p.name == "id":
-		case known && !m.fixed:
+		case known && !m.fixed && p.name != "quotas": // those are set afterwards, by the platform
 			own = append(own, p)
 		case known:
 			return nil, unknownMember(p.name)
@@ -182,10 +183,10 @@ func changeTenant(ctx context.Context, c *Call) (any, error) {
 		if err := tenants.change(ctx, c, t, doc); err != nil {
 			return err
 		}
-		if !admin && (!reflect.DeepEqual(before.Inheritance, t.Inheritance) || !reflect.DeepEqual(before.Sync, t.Sync)) {
+		if !admin && (!reflect.DeepEqual(before.Inheritance, t.Inheritance) || !reflect.DeepEqual(before.Sync, t.Sync) || !maps.Equal(before.Quotas, t.Quotas)) {
 			return tenancy.Errorf(http.StatusForbidden, "insufficient_scope", "Insufficient scope, expected any of: %s", tenancy.ScopePlatformAdmin)
 		}
-		if err := t.Inheritance.Validate(); err != nil {
+		if err := errors.Join(t.Inheritance.Validate(), tenancy.CheckQuotas(t.Quotas)); err != nil {
 			return err
 		}
 		if same(reflect.ValueOf(&before).Elem(), reflect.ValueOf(t).Elem()) {

@@ -13,7 +13,7 @@ import (
 
 // users are the people who can log in (contract 5.10).
 var users = &Resource[tenancy.User]{
-	Path: "/users", Key: "users", Entity: "User", ID: "user_id", Table: tenancy.Users,
+	Path: "/users", Quota: "users", Key: "users", Entity: "User", ID: "user_id", Table: tenancy.Users,
 	Members: members{
 		"user_id":        beside[string](text(1, 255).that(plainLine)).atOnce(),
 		"connection":     beside[string](text(1, 128)).must().atOnce(),

@@ -11,6 +11,14 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
+// idOf is the id of the row that is meant.
+func (r *Resource[T]) idOf(c *Call) string {
+	if r.Only != "" {
+		return r.Only
+	}
+	return c.param("id")
+}
+
 // get finds the row that an id of the path names.
 func (r *Resource[T]) get(ctx context.Context, c *Call, id string) (*T, error) {
 	if r.Find != nil {
@@ -23,7 +31,10 @@ func (r *Resource[T]) get(ctx context.Context, c *Call, id string) (*T, error) {
 func (r *Resource[T]) views(ctx context.Context, c *Call, rows []T) ([]object, error) {
 	answers := make([]object, len(rows))
 	for i := range rows {
-		o := object{members: []property{{r.ID, encode(meta(&rows[i]).ID)}}}
+		var o object
+		if r.Only == "" {
+			o.set(r.ID, meta(&rows[i]).ID)
+		}
 		o.members = append(o.members, render(&rows[i]).members...)
 		if other := otherOf(&rows[i]); other != nil {
 			for _, name := range slices.Sorted(maps.Keys(*other)) {
@@ -62,7 +73,7 @@ func (r *Resource[T]) one(ctx context.Context, c *Call, row *T) (any, error) {
 }
 
 func (r *Resource[T]) read(ctx context.Context, c *Call) (any, error) {
-	row, err := r.get(ctx, c, c.param("id"))
+	row, err := r.get(ctx, c, r.idOf(c))
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +96,11 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 				return nil, err
 			}
 		}
-		stmts := []tenancy.Stmt{r.Table.Insert(ctx, row)}
+		stmts, err := r.withinQuota(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		stmts = append(stmts, r.Table.Insert(ctx, row))
 		if r.Also == nil {
 			return stmts, nil
 		}
@@ -95,6 +110,7 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, r.taken(row, err)
 	}
+	c.near(ctx)
 	if err := r.revision(ctx, c); err != nil {
 		return nil, err
 	}
@@ -102,7 +118,7 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 }
 
 func (r *Resource[T]) update(ctx context.Context, c *Call) (any, error) {
-	if _, err := r.writable(ctx, c, c.param("id")); err != nil {
+	if _, err := r.writable(ctx, c, r.idOf(c)); err != nil {
 		return nil, err
 	}
 	doc, err := c.object()
@@ -111,7 +127,7 @@ func (r *Resource[T]) update(ctx context.Context, c *Call) (any, error) {
 	}
 	var row *T
 	err = commit(ctx, func() ([]tenancy.Stmt, error) {
-		before, err := r.writable(ctx, c, c.param("id"))
+		before, err := r.writable(ctx, c, r.idOf(c))
 		if err != nil {
 			return nil, err
 		}
@@ -147,7 +163,7 @@ func (r *Resource[T]) update(ctx context.Context, c *Call) (any, error) {
 
 func (r *Resource[T]) delete(ctx context.Context, c *Call) (any, error) {
 	err := commit(ctx, func() ([]tenancy.Stmt, error) {
-		row, err := r.writable(ctx, c, c.param("id"))
+		row, err := r.writable(ctx, c, r.idOf(c))
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ CREATE TABLE tenants (
 	metadata TEXT NOT NULL DEFAULT 'null',
 	inheritance TEXT NOT NULL DEFAULT 'null',
 	sync TEXT NOT NULL DEFAULT 'null',
+	quotas TEXT NOT NULL DEFAULT 'null',
 	placement TEXT NOT NULL DEFAULT '',
 	database TEXT NOT NULL DEFAULT '',
 	fence_from BIGINT NOT NULL DEFAULT 0,
@@ -106,6 +107,8 @@ CREATE TABLE clients (
 	require_pushed_authorization BOOLEAN NOT NULL DEFAULT FALSE,
 	revoke_refresh_on_logout BOOLEAN NOT NULL DEFAULT FALSE,
 	client_metadata TEXT NOT NULL DEFAULT 'null',
+	registration_hash TEXT NOT NULL DEFAULT '',
+	registration TEXT NOT NULL DEFAULT 'null',
 	other TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
@@ -411,6 +414,22 @@ CREATE TABLE email_providers (
 	settings TEXT NOT NULL DEFAULT 'null',
 	PRIMARY KEY (tenant_id, id)
 );
+
+CREATE TABLE outgoing_mails (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	message TEXT NOT NULL DEFAULT '',
+	attempts BIGINT NOT NULL DEFAULT 0,
+	due_at BIGINT NOT NULL DEFAULT 0,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX outgoing_mails_by_due_at ON outgoing_mails (tenant_id, due_at);
 
 CREATE TABLE client_connections (
 	tenant_id TEXT NOT NULL,

@@ -148,13 +148,14 @@ func (p *Provider) Open(ctx context.Context, loc tenancy.Location) (tenancy.Data
 	return newDatabase(db, path), nil
 }
 
-// Drop implements tenancy.Provider.
+// Drop implements tenancy.Provider. A kill while the file was made may have left its
+// temporary name, too: that is a second name of the same data.
 func (p *Provider) Drop(_ context.Context, loc tenancy.Location) error {
 	path, err := p.path(loc)
 	if err != nil {
 		return err
 	}
-	if err := removeFiles(path); err != nil {
+	if err := errors.Join(removeFiles(path), tenancy.RemoveParts(p.Dir)); err != nil {
 		return unavailable(path, err)
 	}
 	if err := syncPath(p.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -1,6 +1,7 @@
 package tenancytest
 
 import (
+	"context"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -21,21 +22,8 @@ func endedSessions(t *testing.T, h *house) {
 		told.Add(1)
 	})
 	defer stop()
-	for _, id := range []string{"c_1", "cX1", "C_1", "deaf"} {
-		c := client(id, id)
-		if id != "deaf" {
-			c.Logout = &tenancy.LogoutOptions{BackchannelURLs: []string{"https://" + id + ".example.com/out"}}
-		}
-		must(t, tenancy.Clients.Create(ctx, c))
-		c.Row = tenancy.Row{ID: id}
-		must(t, tenancy.Clients.Create(other, c))
-	}
-	for _, id := range []string{"ses_1", "ses_2"} {
-		s := &tenancy.Session{Row: tenancy.Row{ID: id}, TokenHash: id, UserID: "auth0|" + id, Issuer: "https://acme.example.com/", Clients: []string{"c_1", "deaf", "gone"}}
-		must(t, tenancy.Sessions.Create(ctx, s))
-		s.Row = tenancy.Row{ID: id}
-		must(t, tenancy.Sessions.Create(other, s))
-	}
+	withSessions(t, ctx)
+	withSessions(t, other)
 	for range 2 { // what has ended cannot end again
 		must(t, tenancy.Commit(ctx, tenancy.EndSessions(ctx, tenancy.SessionRevoked, "id = ? OR user_id = ?", "ses_1", "nobody")...))
 	}
@@ -66,5 +54,23 @@ func endedSessions(t *testing.T, h *house) {
 		if n, err := count(); n != 2 || err != nil {
 			t.Errorf("the other tenant's %s: %d, %v", name, n, err)
 		}
+	}
+}
+
+// withSessions gives a tenant two sessions, and clients that want to be told of
+// their end but for one.
+func withSessions(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for _, id := range []string{"c_1", "cX1", "C_1", "deaf"} {
+		c := client(id, id)
+		if id != "deaf" {
+			c.Logout = &tenancy.LogoutOptions{BackchannelURLs: []string{"https://" + id + ".example.com/out"}}
+		}
+		must(t, tenancy.Clients.Create(ctx, c))
+	}
+	for _, id := range []string{"ses_1", "ses_2"} {
+		must(t, tenancy.Sessions.Create(ctx, &tenancy.Session{
+			Row: tenancy.Row{ID: id}, TokenHash: id, UserID: "auth0|" + id, Issuer: "https://acme.example.com/", Clients: []string{"c_1", "deaf", "gone"},
+		}))
 	}
 }

@@ -47,19 +47,24 @@ func newClient(allowPrivate bool) *http.Client {
 	return NewClient(Patience, "hook <url> { allow_private }", func(a netip.Addr) bool { return allowPrivate || Public(a) })
 }
 
-// NewClient makes a client for addresses that others choose: it follows no
-// redirect, uses no proxy, waits for no answer longer than patience, and connects
-// to such addresses only as may be (contract C9.44). What counts is the address
-// that is dialed: a name may mean another at every look. remedy is what allows
-// others, for the error.
-func NewClient(patience time.Duration, remedy string, may func(netip.Addr) bool) *http.Client {
-	d := &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+// NewDialer makes a dialer that connects to such addresses only as may be. What
+// counts is the address that is dialed: a name may mean another at every look.
+// remedy is what allows others, for the error.
+func NewDialer(remedy string, may func(netip.Addr) bool) *net.Dialer {
+	return &net.Dialer{Timeout: 5 * time.Second, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		to, err := netip.ParseAddrPort(address)
 		if err != nil || !may(to.Addr()) {
 			return fmt.Errorf("address %s is not public; allow it with: %s", address, remedy)
 		}
 		return nil
 	}}
+}
+
+// NewClient makes a client for addresses that others choose: it follows no
+// redirect, uses no proxy, waits for no answer longer than patience, and connects
+// with [NewDialer] (contract C9.44).
+func NewClient(patience time.Duration, remedy string, may func(netip.Addr) bool) *http.Client {
+	d := NewDialer(remedy, may)
 	return &http.Client{
 		Timeout: patience,
 		Transport: &http.Transport{
