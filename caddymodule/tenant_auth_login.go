@@ -236,7 +236,7 @@ func (h *TenantAuth) signOut(a *arrival) (*browser, *refusal) {
 	if err != nil || claims.SessionID == "" { // has ended already
 		return gone, nil
 	}
-	if err := a.services.tokens.EndSession(inside, claims.SessionID); err != nil {
+	if err := a.services.tokens.EndSession(inside, claims.SessionID, tenancy.LogoutByClient); err != nil {
 		return nil, h.refusalOf(a.request, a.tenant, err)
 	}
 	return gone, nil
