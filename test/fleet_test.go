@@ -72,6 +72,7 @@ func TestDeleteFullTenant(t *testing.T) {
 	for _, id := range []string{"acme", "widgets"} {
 		cp.call(t, http.MethodPost, "/tenants", map[string]any{"id": id, "friendly_name": id}).want(t, http.StatusCreated)
 	}
+	p.get(t, "acme", "/.well-known/jwks.json").want(t, http.StatusOK) // it has its certificate
 	began := time.Now()
 	crowd(t, dsn, "acme", rows)
 	crowd(t, dsn, "widgets", 50)
@@ -82,7 +83,6 @@ func TestDeleteFullTenant(t *testing.T) {
 		t.Fatalf("acme has %d rows, widgets %d, in %d tables", n, kept, tables)
 	}
 
-	p.get(t, "acme", "/.well-known/jwks.json").want(t, http.StatusOK) // it has its certificate
 	began = time.Now()
 	cp.call(t, http.MethodDelete, "/tenants/acme", nil).want(t, http.StatusNoContent)
 	t.Logf("deleted in %v", time.Since(began))
