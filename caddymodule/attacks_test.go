@@ -54,11 +54,22 @@ func TestA05TenantSelection(t *testing.T) {
 	s.tenant("widgets")
 	const host = "widgets.auth.example.com"
 	for _, header := range [][]string{
-		{"X-Tenant-ID", "acme"}, {"Tenant-Id", "acme"}, {"Gatehouse-Tenant", "acme"}, {"Auth0-Custom-Domain", "acme.auth.example.com"},
-		{"X-Forwarded-Host", "acme.auth.example.com"}, {"X-Forwarded-Proto", "http"}, {"Forwarded", "host=acme.auth.example.com;proto=http"},
-		{"X-Original-Host", "acme.auth.example.com"}, {"X-Host", "acme.auth.example.com"}, {"X-Forwarded-Server", "acme.auth.example.com"},
-		{"X-Original-URL", "https://acme.auth.example.com/"}, {"X-Rewrite-URL", "/"}, {"X-Forwarded-Port", "1"}, {"Referer", "https://acme.auth.example.com/"},
-		{"Cookie", "tenant=acme; tenant_id=acme"}, {"X-Forwarded-Prefix", "/acme"},
+		{"X-Tenant-ID", "acme"},
+		{"Tenant-Id", "acme"},
+		{"Gatehouse-Tenant", "acme"},
+		{"Auth0-Custom-Domain", "acme.auth.example.com"},
+		{"X-Forwarded-Host", "acme.auth.example.com"},
+		{"X-Forwarded-Proto", "http"},
+		{"Forwarded", "host=acme.auth.example.com;proto=http"},
+		{"X-Original-Host", "acme.auth.example.com"},
+		{"X-Host", "acme.auth.example.com"},
+		{"X-Forwarded-Server", "acme.auth.example.com"},
+		{"X-Original-URL", "https://acme.auth.example.com/"},
+		{"X-Rewrite-URL", "/"},
+		{"X-Forwarded-Port", "1"},
+		{"Referer", "https://acme.auth.example.com/"},
+		{"Cookie", "tenant=acme; tenant_id=acme"},
+		{"X-Forwarded-Prefix", "/acme"},
 	} {
 		if got := s.do("GET", host, discovery+"?tenant_id=acme&tenant=acme", header...); got.status != 200 || got.member(t, "issuer") != "https://"+host+"/" {
 			t.Errorf("%v: got %d %.200s", header, got.status, got.body)

@@ -162,7 +162,7 @@ func TestBackupOperationEnds(t *testing.T) {
 	}
 
 	killed(t, func(progress func(tenancy.Progress)) { _, _, _ = w.BackupNow(t.Context(), "acme", progress) })
-	begun = w.age(t, "acme")
+	w.age(t, "acme")
 	w.Backups = nil
 	if err := w.Resume(t.Context()); err != nil || w.lastOperation(t, "acme").Status != tenancy.OperationFailed {
 		t.Errorf("taken up without a directory: %+v, %v", w.lastOperation(t, "acme"), err)

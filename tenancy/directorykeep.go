@@ -32,6 +32,7 @@ type keptTenant struct {
 	State                             State
 	Audience                          string
 	Metadata                          map[string]string `json:",omitempty"`
+	Quotas                            map[string]int64  `json:",omitempty"`
 	Placement, Database, DataKey      string
 	FenceFrom, FenceUntil             int64  `json:",omitempty"`
 	Copies                            []Copy `json:",omitempty"`
@@ -73,7 +74,7 @@ func (d *Directory) Keep(ctx context.Context, s Shelf, master *Ring) error {
 	for _, t := range d.byID {
 		k.Tenants = append(k.Tenants, keptTenant{
 			ID: t.ID, ControlPlane: t.TenantID, Revision: t.Revision, CreatedAt: int64(t.CreatedAt), UpdatedAt: int64(t.UpdatedAt),
-			FriendlyName: t.FriendlyName, OrganizationID: t.OrganizationID, State: t.State, Audience: t.Audience, Metadata: t.Metadata,
+			FriendlyName: t.FriendlyName, OrganizationID: t.OrganizationID, State: t.State, Audience: t.Audience, Metadata: t.Metadata, Quotas: t.Quotas,
 			Placement: t.Placement, Database: t.Database, DataKey: t.DataKey, FenceFrom: int64(t.FenceFrom), FenceUntil: int64(t.FenceUntil), Copies: t.Copies,
 			SchemaVersion: t.SchemaVersion, SuspendedAt: int64(t.SuspendedAt), SuspendedReason: t.SuspendedReason, ProvisioningStep: t.ProvisioningStep,
 		})
@@ -153,7 +154,7 @@ func openKept(master *Ring, sealed string) (*keptDirectory, error) {
 func (k *keptTenant) tenant() *Tenant {
 	return &Tenant{
 		Row:          Row{TenantID: k.ControlPlane, ID: k.ID, Revision: k.Revision, CreatedAt: Time(k.CreatedAt), UpdatedAt: Time(k.UpdatedAt)},
-		FriendlyName: k.FriendlyName, OrganizationID: k.OrganizationID, State: k.State, Audience: k.Audience, Metadata: k.Metadata,
+		FriendlyName: k.FriendlyName, OrganizationID: k.OrganizationID, State: k.State, Audience: k.Audience, Metadata: k.Metadata, Quotas: k.Quotas,
 		Placement: k.Placement, Database: k.Database, DataKey: k.DataKey, FenceFrom: Time(k.FenceFrom), FenceUntil: Time(k.FenceUntil), Copies: k.Copies,
 		SchemaVersion: k.SchemaVersion, SuspendedAt: Time(k.SuspendedAt), SuspendedReason: k.SuspendedReason, ProvisioningStep: k.ProvisioningStep,
 	}

@@ -11,8 +11,9 @@ import (
 // on both sides and by the ways that requests go, before the tenant is active
 // (C8.6).
 func (l *Lifecycle) verify(ctx context.Context, t *Tenant) error {
-	if v := l.Pool.SchemaVersion(t); v != t.SchemaVersion {
-		return fmt.Errorf("schema: the database is at version %d, and version %d was asked for", v, t.SchemaVersion)
+	// One that an earlier version of the program has begun is made by this one.
+	if v := l.Pool.SchemaVersion(t); v < t.SchemaVersion {
+		return fmt.Errorf("schema: this program makes version %d, and version %d was asked for", v, t.SchemaVersion)
 	}
 	err := l.Pool.Do(ctx, t, func(inside context.Context) error {
 		if err := l.verifyBasics(inside, t); err != nil {
