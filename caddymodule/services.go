@@ -120,6 +120,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
+	s.lifecycle.Invite = api.InviteOwner
 	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, like[0])}), api
 
 	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {

@@ -132,7 +132,7 @@ func (c *Call) invite(ctx context.Context, org *tenancy.Organization, in *invita
 		return nil, err
 	}
 	if in.Send == nil || *in.Send {
-		c.mailInvitation(ctx, org, row, address)
+		c.api.mailInvitation(ctx, org, row, address)
 	}
 	return o, nil
 }
@@ -220,8 +220,8 @@ func invitationURL(login *url.URL, ticket string, org *tenancy.Organization) str
 
 // mailInvitation hands the mail over. That it fails is noted and no more: the
 // caller has the address, too (contract C5.48).
-func (c *Call) mailInvitation(ctx context.Context, org *tenancy.Organization, row *tenancy.Invitation, address string) {
-	if c.api.config.Mail == nil {
+func (a *API) mailInvitation(ctx context.Context, org *tenancy.Organization, row *tenancy.Invitation, address string) {
+	if a.config.Mail == nil {
 		return
 	}
 	settings, err := tenancy.EffectiveSettings(ctx)
@@ -229,16 +229,46 @@ func (c *Call) mailInvitation(ctx context.Context, org *tenancy.Organization, ro
 		m := mail.Invitation{
 			Inviter: row.InviterName, Organization: cmp.Or(org.DisplayName, org.Name), Until: row.ExpiresAt.Time(), Link: address,
 		}.Message(mail.Language(settings.Strings("enabled_locales")), row.Email)
-		m.Tenant = c.tenant.ID
-		err = c.api.config.Mail.Send(ctx, m)
+		m.Tenant = org.TenantID
+		err = a.config.Mail.Send(ctx, m)
 	}
-	if err != nil && c.api.config.Recorder != nil {
-		visit := tenancy.VisitOf(ctx)
-		c.api.config.Recorder.Record(ctx, tenancy.Event{
-			Date: tenancy.At(c.api.config.Now()), Type: "fn", Description: "Failed to send the invitation " + row.ID,
-			ClientID: row.ClientID, OrgID: org.ID, OrgName: org.Name, UserName: row.Email, IP: visit.ClientIP, UserAgent: visit.UserAgent, Hostname: visit.Host,
-		})
+	if err != nil {
+		a.notInvited(ctx, org, row, "")
 	}
+}
+
+func (a *API) notInvited(ctx context.Context, org *tenancy.Organization, row *tenancy.Invitation, why string) {
+	if a.config.Recorder == nil {
+		return
+	}
+	visit := tenancy.VisitOf(ctx)
+	a.config.Recorder.Record(ctx, tenancy.Event{
+		Date: tenancy.At(a.config.Now()), Type: "fn", Description: "Failed to send the invitation " + row.ID + why,
+		ClientID: row.ClientID, OrgID: org.ID, OrgName: org.Name, UserName: row.Email, IP: visit.ClientIP, UserAgent: visit.UserAgent, Hostname: visit.Host,
+	})
+}
+
+// InviteOwner mails a new tenant's owner, who is no user of the control plane yet,
+// the invitation to the organization that stands for the tenant (contract C8.5 step
+// 7). They log in at the control plane's default client; where there is none, or it
+// has no login route, the log says so, and an administrator invites once more. It
+// is called inside the control plane.
+func (a *API) InviteOwner(inside context.Context, _ *tenancy.Tenant, i *tenancy.Invitation, ticket string) {
+	org, err := tenancy.Organizations.Get(inside, i.OrgID)
+	if err != nil {
+		return // the step that made it fails
+	}
+	client, err := tenancy.Clients.Get(inside, i.ClientID)
+	if err != nil {
+		a.notInvited(inside, org, i, `: the control plane has no client that its setting "default_client_id" names`)
+		return
+	}
+	login, err := loginRoute(inside, client)
+	if err != nil {
+		a.notInvited(inside, org, i, ": "+err.Error())
+		return
+	}
+	a.mailInvitation(inside, org, i, invitationURL(login, ticket, org))
 }
 
 func listInvitations(ctx context.Context, c *Call, org *tenancy.Organization) (any, error) {

@@ -2,6 +2,7 @@ package management
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/url"
 	"strings"
@@ -170,5 +171,55 @@ func TestLastAdminsLeaveTogether(t *testing.T) {
 		if codes[0]+codes[1] != http.StatusNoContent+http.StatusConflict {
 			t.Fatalf("round %d: %v, want one 204 and one 409", round, codes)
 		}
+	}
+}
+
+// TestInviteOwner: a new tenant's owner who is no user yet gets the invitation by
+// mail, to log in at the control plane's default client; where that cannot be, the
+// log says why and the tenant is made all the same (contract C8.5 step 7).
+func TestInviteOwner(t *testing.T) {
+	k := newKit(t)
+	k.lifecycle.Invite = k.api.InviteOwner
+	k.inside("control_plane", func(ctx context.Context) {
+		k.must(tenancy.Clients.Create(ctx, &tenancy.Client{
+			Row: tenancy.Row{ID: dashboard}, Name: "Dashboard", AppType: "regular_web", IsFirstParty: true, InitiateLoginURI: "https://dashboard.example.com/login",
+		}))
+	})
+	lastFailed := func() string {
+		failed := k.events.of("fn")
+		if len(failed) == 0 {
+			return ""
+		}
+		return failed[len(failed)-1].Description
+	}
+	create := func(id string) string {
+		t.Helper()
+		made, err := k.lifecycle.Create(t.Context(), tenancy.NewTenant{ID: id, FriendlyName: id, Owner: &tenancy.Owner{Email: "Ann@" + id + ".test"}})
+		k.must(err)
+		return made.OrganizationID
+	}
+	create("without")
+	if len(k.mails.list) != 0 || !strings.Contains(lastFailed(), "default_client_id") {
+		t.Errorf("without a default client: mails %v, logged %q", k.mails.list, lastFailed())
+	}
+	k.inside("control_plane", func(ctx context.Context) {
+		_, err := tenancy.SettingsRows.Update(ctx, tenancy.SettingsOwn, func(row *tenancy.SettingsRow) error {
+			row.Values["default_client_id"] = json.RawMessage(`"` + dashboard + `"`)
+			return nil
+		})
+		k.must(err)
+	})
+	org := create("with")
+	if len(k.mails.list) != 1 {
+		t.Fatalf("%d mails", len(k.mails.list))
+	}
+	m := k.mails.list[0]
+	if m.To != "ann@with.test" || m.Tenant != "control_plane" || !strings.Contains(m.Text, "https://dashboard.example.com/login?invitation=") || !strings.Contains(m.Text, "organization="+org) {
+		t.Errorf("mail: %+v", m)
+	}
+	k.mails.broken = true
+	create("broken")
+	if got := lastFailed(); !strings.HasPrefix(got, "Failed to send the invitation uinv_") || strings.Contains(got, "default_client_id") {
+		t.Errorf("logged: %q", got)
 	}
 }
