@@ -95,13 +95,28 @@ func makeOwedKeys(ctx context.Context, s *services, keys *oauth.Keyring, log *sl
 		case <-ctx.Done():
 			return
 		case id := <-keys.Owing():
-			t, ok := s.directory.ByID(id)
+			t, ok := made(ctx, s.directory, id)
 			if !ok {
 				continue // gone, or so new that it will be made when it is needed
 			}
 			if err := s.pool.Do(ctx, t, keys.AwaitOwed); err != nil && ctx.Err() == nil {
 				log.Error("signing keys could not be made; they are when they are needed", "tenant", id, "error", err)
 			}
+		}
+	}
+}
+
+// made waits while a tenant is being made: whoever came into its database beside
+// that would have it opened a second time.
+func made(ctx context.Context, d *tenancy.Directory, id string) (*tenancy.Tenant, bool) {
+	for end := time.Now().Add(time.Second); ; {
+		t, ok := d.ByID(id)
+		if !ok || t.State != tenancy.StateProvisioning || ctx.Err() != nil || time.Now().After(end) {
+			return t, ok
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
 		}
 	}
 }

@@ -431,8 +431,7 @@ CREATE TABLE outgoing_mails (
 
 CREATE INDEX outgoing_mails_by_due_at ON outgoing_mails (tenant_id, due_at);
 
--- A person who is at an identity provider elsewhere, by the hash of the state that
--- they come back with.
+-- A person who logs in elsewhere, by the hash of the state that they come back with.
 
 CREATE TABLE upstream_logins (
 	tenant_id TEXT NOT NULL,

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -85,7 +86,7 @@ func translate(err error) error {
 	var connect *pgconn.ConnectError
 	switch {
 	case errors.As(err, &connect):
-		return tenancy.Unavailable(err, hints["08"])
+		return tenancy.Unavailable(oneLine{err}, hints["08"])
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, driver.ErrBadConn), errors.Is(err, net.ErrClosed):
@@ -93,6 +94,18 @@ func translate(err error) error {
 	}
 	return err
 }
+
+// oneLine is an error of connecting, which lists each attempt on a line of its own,
+// on one.
+type oneLine struct{ error }
+
+// Error implements error.
+func (e oneLine) Error() string {
+	return strings.ReplaceAll(strings.ReplaceAll(e.error.Error(), ":\n\t", ": "), "\n\t", "; ")
+}
+
+// Unwrap returns the error as it was.
+func (e oneLine) Unwrap() error { return e.error }
 
 func translateState(code string, err error) error {
 	switch code {
