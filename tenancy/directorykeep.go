@@ -167,20 +167,26 @@ func (k *keptDomain) domain() *CustomDomain {
 	}
 }
 
-// How often what is kept is brought up to date, at most.
-const keepEvery = 2 * time.Second
+// A change is kept soon after it was made, and in a row of many the next one a
+// while later: a large directory is a large value.
+const (
+	keepSoon  = 200 * time.Millisecond
+	keepEvery = 2 * time.Second
+)
 
 // RunKeeper keeps the directory on a shelf whenever it has changed, until ctx
 // ends. failed is told of each change that could not be kept, once.
 func (d *Directory) RunKeeper(ctx context.Context, s Shelf, master *Ring, failed func(error)) {
-	tick := time.NewTicker(keepEvery)
+	tick := time.NewTicker(keepSoon)
 	defer tick.Stop()
 	kept, told := int64(-1), int64(-1)
+	var last time.Time
 	look := func(ctx context.Context) {
 		d.mu.RLock()
 		head, known := d.head, d.stale == nil
 		d.mu.RUnlock()
 		if known && head != kept {
+			last = time.Now()
 			switch err := d.Keep(ctx, s, master); {
 			case err == nil:
 				kept = head
@@ -191,12 +197,14 @@ func (d *Directory) RunKeeper(ctx context.Context, s Shelf, master *Ring, failed
 		}
 	}
 	for {
-		look(ctx)
+		if time.Since(last) >= keepEvery {
+			look(ctx)
+		}
 		select {
 		case <-ctx.Done():
-			last, stop := context.WithTimeout(context.WithoutCancel(ctx), keepEvery)
+			final, stop := context.WithTimeout(context.WithoutCancel(ctx), keepEvery)
 			defer stop()
-			look(last)
+			look(final)
 			return
 		case <-tick.C:
 		}

@@ -126,6 +126,7 @@ func TestStartWithoutControlPlane(t *testing.T) {
 		return p.token(t, "acme", form).want(t, http.StatusOK).member(t, "refresh_token")
 	}
 	token := login(p)
+	time.Sleep(3 * time.Second) // after two seconds a change has been kept, whatever came before it
 
 	serves := func(p *process) {
 		t.Helper()

@@ -89,7 +89,9 @@ func rowsOf(t *testing.T, p tenancy.Provider, loc tenancy.Location) map[string]s
 					values[i] = map[bool]int64{true: 1}[v]
 				}
 			}
-			all[table.Name+" "+fmt.Sprint(values[0])] = fmt.Sprintf("%#v", values[1:])
+			if key := fmt.Sprint(values[0]); !strings.HasPrefix(key, "owed:") { // a key that is made soon
+				all[table.Name+" "+key] = fmt.Sprintf("%#v", values[1:])
+			}
 		}
 		if err := rows.Err(); err != nil {
 			t.Fatal(err)

@@ -64,7 +64,8 @@ func (k *killing) fillRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = db.Batch(t.Context(), []tenancy.Stmt{{Rows: manyRoles, Args: []any{manyRoles, id}, SQL: `WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
-			INSERT INTO roles (tenant_id, id, name, name_key, description) SELECT ?, 'rol_' || i, 'Role ' || i, 'role ' || i, 'one of very many, so that it takes a while to copy them all' FROM n`}})
+			INSERT INTO roles (tenant_id, id, revision, created_at, updated_at, name, name_key, description, is_system, origin, metadata)
+			SELECT ?, 'rol_' || i, 1, 0, 0, 'Role ' || i, 'role ' || i, 'one of very many, so that it takes a while to copy them all', FALSE, '', 'null' FROM n`}})
 		if err := errors.Join(err, db.Close()); err != nil {
 			t.Fatal(err)
 		}
