@@ -271,7 +271,7 @@ func (l *Lifecycle) unregister(ctx context.Context, t *Tenant, j *journal) error
 	remove := func() []Stmt {
 		stmts := RemoveOrganization(inside, t.OrganizationID)
 		stmts[0].Rows = AnyRows // a creation that failed may have made none
-		stmts = append(stmts, CustomDomains.RemoveWhere(inside, "subject = ?", t.ID), Tenants.Remove(inside, t.ID))
+		stmts = append(stmts, CustomDomains.RemoveWhere(inside, "subject = ?", t.ID), forgetMail(inside, t.ID, movedAway), Tenants.Remove(inside, t.ID))
 		return append(stmts, Deliver(inside, l.Webhooks, n)...)
 	}
 	err = j.commit(inside, remove()...)

@@ -133,9 +133,11 @@ func readTable(name, body string) (Table, error) {
 var defaulted = regexp.MustCompile(`(?m)^(\t\w+ (?:TEXT|BIGINT|BOOLEAN) NOT NULL) DEFAULT (?:'[^']*'|\w+)(,?)$`)
 
 // Lean is the script with tables whose columns have no default values, for rows
-// that say everything.
+// that say everything, and whose text, which SQLite keeps, is as short as may be.
 func Lean(script string) string {
 	return createTable.ReplaceAllStringFunc(script, func(table string) string {
-		return defaulted.ReplaceAllString(table, "$1$2")
+		return short.Replace(defaulted.ReplaceAllString(table, "$1$2"))
 	})
 }
+
+var short = strings.NewReplacer(" (\n\t", "(", ",\n\t", ",", "\n)", ")", ", ", ",", " (", "(")

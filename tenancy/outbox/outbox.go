@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -35,7 +34,7 @@ type Pool interface {
 // Directory knows the tenants and their domains; see [tenancy.Directory].
 type Directory interface {
 	ByID(id string) (*tenancy.Tenant, bool)
-	All() iter.Seq2[string, *tenancy.Tenant]
+	EnterControlPlane(ctx context.Context) (context.Context, func(), error)
 	DomainByHost(host string) (*tenancy.CustomDomain, bool)
 }
 
@@ -124,6 +123,7 @@ func (o *Outbox) Send(ctx context.Context, m mail.Message) error {
 		return err
 	}
 	now := tenancy.At(o.Now())
+	o.noted(ctx, t.ID, func(inside context.Context) error { return tenancy.NoteMail(inside, t.ID, now.Add(onTheWay)) })
 	err = tenancy.OutgoingMails.Create(ctx, &tenancy.OutgoingMail{
 		Row: tenancy.Row{ID: tenancy.NewID("mail_", 24)}, Kind: m.Kind, Message: string(text), DueAt: now, ExpiresAt: now.Add(tenancy.MailLife),
 	})
@@ -173,8 +173,8 @@ func (o *Outbox) next() (id string, wait time.Duration) {
 }
 
 // Run delivers until ctx ends, and returns when all workers are gone. What a
-// process left behind is found by looking into every tenant once, slowly, and into
-// those with an open database every hour.
+// process left behind is found by the control plane's notes, and by looking into
+// open databases every hour.
 func (o *Outbox) Run(ctx context.Context) {
 	o.prepare()
 	var wg sync.WaitGroup
@@ -221,17 +221,13 @@ func (o *Outbox) Run(ctx context.Context) {
 
 // search finds messages that nobody in this process knows of.
 func (o *Outbox) search(ctx context.Context) {
-	for id, t := range o.Directory.All() {
-		if ctx.Err() != nil {
-			return
+	o.noted(ctx, "", func(inside context.Context) error {
+		ids, err := tenancy.MailNoted(inside)
+		for _, id := range ids {
+			o.look(id, o.Now())
 		}
-		if t.Serves() {
-			_ = o.Pool.DoIdle(ctx, t, func(inside context.Context) error { // it is looked at when it sends, at the latest
-				o.schedule(inside, id)
-				return nil
-			})
-		}
-	}
+		return err
+	})
 	tick := time.NewTicker(round)
 	defer tick.Stop()
 	for {
@@ -252,8 +248,42 @@ func (o *Outbox) search(ctx context.Context) {
 func (o *Outbox) schedule(inside context.Context, id string) {
 	var at tenancy.Time
 	err := tenancy.QueryRow(inside, `SELECT due_at FROM outgoing_mails WHERE tenant_id = @tenant ORDER BY due_at LIMIT 1`, nil, &at)
-	if err == nil {
+	switch {
+	case err == nil:
 		o.look(id, at.Time())
+	case errors.Is(err, tenancy.ErrNotFound):
+		o.forget(inside, id)
+	}
+}
+
+// onTheWay is how long a message takes at most from the note that there is one
+// until it is written.
+const onTheWay = 30 * time.Second
+
+// forget takes the note away of a tenant that has no mail, or looks again when it
+// may go.
+func (o *Outbox) forget(ctx context.Context, id string) {
+	now := o.Now()
+	o.noted(ctx, id, func(inside context.Context) error {
+		gone, err := tenancy.ForgetMail(inside, id, tenancy.At(now))
+		if err == nil && !gone {
+			o.look(id, now.Add(onTheWay+time.Second))
+		}
+		return err
+	})
+}
+
+// noted reads or writes the control plane's notes. Without them mail is delivered
+// all the same, but after the end of this process it may wait until its tenant sends
+// again.
+func (o *Outbox) noted(ctx context.Context, tenant string, f func(inside context.Context) error) {
+	inside, leave, err := o.Directory.EnterControlPlane(ctx)
+	if err == nil {
+		defer leave()
+		err = f(inside)
+	}
+	if err != nil && ctx.Err() == nil {
+		o.Log.WarnContext(ctx, "the control plane's note of mail that waits failed", "tenant", tenant, "error", err)
 	}
 }
 
@@ -261,6 +291,9 @@ func (o *Outbox) schedule(inside context.Context, id string) {
 func (o *Outbox) pass(ctx context.Context, id string) {
 	t, ok := o.Directory.ByID(id)
 	if !ok || !t.Serves() {
+		if !ok {
+			o.forget(ctx, id)
+		}
 		return // a tenant that is back sends again
 	}
 	var due []tenancy.OutgoingMail

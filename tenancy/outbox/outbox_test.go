@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -255,9 +256,42 @@ func TestWays(t *testing.T) {
 	if err := w.send(o, "acme", "ben@example.com"); !errors.Is(err, ErrOff) {
 		t.Errorf("switched off: %v", err)
 	}
-	if n := w.waiting("acme") + w.waiting("widgets"); n != 0 {
-		t.Errorf("%d messages were not removed", n)
+	w.until("removing what was sent", func() bool { return w.waiting("acme")+w.waiting("widgets") == 0 })
+}
+
+// The control plane notes who has mail that waits, so that a start looks for no
+// other; the note goes with the last message, or with the tenant.
+func TestNotes(t *testing.T) {
+	w := newTown(t)
+	server := (&mailtest.Server{Username: "u", Password: "p"}).Start(t)
+	w.provide("acme", "no-reply@acme.test", server)
+	noted := func() (ids []string) {
+		t.Helper()
+		w.in("control_plane", func(ctx context.Context) {
+			var err error
+			ids, err = tenancy.MailNoted(ctx)
+			w.must(err)
+		})
+		return ids
 	}
+	var ahead atomic.Int64
+	o := w.outbox(server)
+	o.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	w.must(w.send(o, "acme", "ben@acme.example"))
+	if got := noted(); !slices.Equal(got, []string{"acme"}) {
+		t.Errorf("noted: %v", got)
+	}
+	stop := w.run(o)
+	server.Next(t)
+	w.until("removing what was sent", func() bool { return w.waiting("acme") == 0 })
+	stop()
+	ahead.Store(int64(time.Hour)) // the message may have been on its way for as long as the note stayed
+	w.run(o)
+	w.until("removing the note", func() bool { return len(noted()) == 0 })
+
+	w.must(w.send(o, "acme", "ben@acme.example"))
+	w.must(w.life.Delete(t.Context(), "acme"))
+	w.until("removing the note with the tenant", func() bool { return len(noted()) == 0 })
 }
 
 // A message that was taken over survives the process, is tried until a server takes
