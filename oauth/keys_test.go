@@ -283,6 +283,20 @@ func TestThumbprintForm(t *testing.T) {
 	}
 }
 
+// TestKeyIDs: a key's id can be an argument of a command.
+func TestKeyIDs(t *testing.T) {
+	t.Parallel()
+	for range 500 { // one in 64 began with a hyphen
+		m, err := newMaterial("EdDSA")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(m.kid, "-") {
+			t.Fatalf("id %s", m.kid)
+		}
+	}
+}
+
 func TestReservoir(t *testing.T) {
 	t.Parallel()
 	r := &Reservoir{Size: 2}

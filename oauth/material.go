@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -66,6 +67,9 @@ func newMaterial(alg string) (*material, error) {
 	}
 	sum := sha256.Sum256([]byte(m.public))
 	m.kid = base64.RawURLEncoding.EncodeToString(sum[:])
+	if strings.HasPrefix(m.kid, "-") { // a command line would take it for an option
+		return newMaterial(alg)
+	}
 	m.certificate, err = selfSigned(key, m.kid)
 	return m, err
 }
