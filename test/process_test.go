@@ -128,7 +128,8 @@ func (p *process) answers() bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// stop ends the process as an operator would, and insists after a while.
+// stop ends the process as an operator would, and insists after a while: requests
+// and copies under way have Caddy's grace period and then a drain of their own.
 func (p *process) stop(t testing.TB) {
 	select {
 	case <-p.done:
@@ -138,7 +139,7 @@ func (p *process) stop(t testing.TB) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.done:
-	case <-time.After(15 * time.Second):
+	case <-time.After(40 * time.Second):
 		t.Errorf("the gateway does not end: %s", p.output)
 		p.kill()
 	}
