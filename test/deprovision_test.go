@@ -68,27 +68,11 @@ func TestDeprovisionEverywhere(t *testing.T) {
 		"": &sqlite.Provider{Dir: filepath.Join(dir, "main")}, "files": &sqlite.Provider{Dir: filepath.Join(dir, "files")},
 		"rows": pg("shared", postgres.Row), "schemas": pg("apart", postgres.Schema), "databases": pg("own", postgres.Database), "edge": edge,
 	}
-	ring, err := tenancy.NewRing([]byte("a master secret for tests, 256 bits"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: placements, Master: ring, Patience: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pool.Close(context.WithoutCancel(t.Context())) })
-	hosts, err := tenancy.NewHosts(tenancy.Hosts{BaseDomain: "auth.example.com"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &tenancy.Lifecycle{Pool: pool, Directory: tenancy.NewDirectory(pool, hosts), Master: ring, Keys: oneKey{}}
-	if err := l.OpenControlPlane(t.Context(), tenancy.ControlPlaneConfig{AdminEmail: adminEmail, AdminPassword: adminPassword}); err != nil {
-		t.Fatal(err)
-	}
+	l := lifecycleOver(t, placements)
 	users := func(id string) (n int64) {
 		t.Helper()
 		x, _ := l.Directory.ByID(id)
-		if err := pool.Do(t.Context(), x, func(ctx context.Context) (err error) {
+		if err := l.Pool.Do(t.Context(), x, func(ctx context.Context) (err error) {
 			n, err = tenancy.Users.Count(ctx, tenancy.Filter{})
 			return err
 		}); err != nil {
@@ -101,7 +85,7 @@ func TestDeprovisionEverywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = pool.Do(t.Context(), x, func(ctx context.Context) error {
+		err = l.Pool.Do(t.Context(), x, func(ctx context.Context) error {
 			for i := range 5 {
 				if err := tenancy.Users.Create(ctx, &tenancy.User{Row: tenancy.Row{ID: fmt.Sprint("auth0|", i)}, Connection: "db", Email: fmt.Sprint(i, "@", id)}); err != nil {
 					return err
@@ -302,4 +286,27 @@ func tablesWith(ctx context.Context, text string) (tables []string, err error) {
 		}
 	}
 	return tables, nil
+}
+
+// lifecycleOver is the life of tenants over placements, with an open control plane.
+func lifecycleOver(t *testing.T, placements map[string]tenancy.Provider) *tenancy.Lifecycle {
+	t.Helper()
+	ring, err := tenancy.NewRing([]byte("a master secret for tests, 256 bits"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: placements, Master: ring, Patience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = pool.Close(context.WithoutCancel(t.Context())) })
+	hosts, err := tenancy.NewHosts(tenancy.Hosts{BaseDomain: "auth.example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &tenancy.Lifecycle{Pool: pool, Directory: tenancy.NewDirectory(pool, hosts), Master: ring, Keys: oneKey{}}
+	if err := l.OpenControlPlane(t.Context(), tenancy.ControlPlaneConfig{AdminEmail: adminEmail, AdminPassword: adminPassword}); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }

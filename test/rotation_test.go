@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,23 +43,8 @@ func everyEngine(t *testing.T, controlPlane string) *engines {
 		"cloudflare": &d1.Provider{Account: api.Account, Token: api.Token, API: api.URL, Prefix: "everywhere"},
 	}
 	placements[""] = placements[controlPlane]
-	ring, err := tenancy.NewRing([]byte("a master secret for tests, 256 bits"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := tenancy.NewPool(tenancy.PoolConfig{Placements: placements, Master: ring, Patience: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pool.Close(context.WithoutCancel(t.Context())) })
-	hosts, err := tenancy.NewHosts(tenancy.Hosts{BaseDomain: "auth.example.com"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Lifecycle = &tenancy.Lifecycle{Pool: pool, Directory: tenancy.NewDirectory(pool, hosts), Master: ring, Keys: oneKey{}, Settle: -1}
-	if err := e.OpenControlPlane(t.Context(), tenancy.ControlPlaneConfig{AdminEmail: adminEmail, AdminPassword: adminPassword}); err != nil {
-		t.Fatal(err)
-	}
+	e.Lifecycle = lifecycleOver(t, placements)
+	e.Settle = -1
 	return e
 }
 
