@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -41,6 +44,8 @@ const (
 	groupLimit    = 64  // batches in one commit
 	queueLimit    = 512 // batches waiting; more are refused
 	preparedLimit = 500 // queries kept prepared
+
+	closeTime = 10 * time.Second // what Close waits for its last connection
 )
 
 func newDatabase(db *sql.DB, path string) *database { return &database{path: path, db: db} }
@@ -262,7 +267,32 @@ func (d *database) Close() error {
 		errs = append(errs, stmt.(*sql.Stmt).Close())
 		return true
 	})
-	return errors.Join(append(errs, d.db.Close())...)
+	return errors.Join(append(errs, d.closeConnections())...)
+}
+
+// closeConnections closes them, one of them last and alone: that one brings the log
+// into the file and removes it, which of two that close at a time neither does. An
+// interrupted connection is replaced in the background, and database/sql does not
+// wait for that; but once Close has returned the file may be moved and its directory
+// handed on.
+func (d *database) closeConnections() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
+	defer cancel()
+	if d.db.Stats().OpenConnections == 0 {
+		if _, err := os.Stat(d.path + "-wal"); errors.Is(err, fs.ErrNotExist) {
+			return d.db.Close() // idle connections were closed before, one by one
+		}
+	}
+	last, err := d.db.Conn(ctx)
+	if err != nil {
+		return errors.Join(err, d.db.Close())
+	}
+	_, err = last.ExecContext(ctx, "PRAGMA schema_version") // a new connection knows of the log only once it has read
+	err = errors.Join(err, d.db.Close())
+	for d.db.Stats().OpenConnections > 1 && ctx.Err() == nil {
+		time.Sleep(100 * time.Microsecond)
+	}
+	return errors.Join(err, last.Close())
 }
 
 // Interface guards
