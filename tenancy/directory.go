@@ -227,7 +227,7 @@ func (d *Directory) refresh(ctx context.Context) error {
 		d.put(id, t)
 	}
 	if domains != nil {
-		d.domains = *domains
+		d.keepDomains(domains)
 	}
 	d.head = changes[len(changes)-1].Revision
 	d.mu.Unlock()
@@ -281,7 +281,8 @@ func (d *Directory) load(inside context.Context) error {
 		}
 		d.put(list[i].ID, &list[i])
 	}
-	d.domains, d.head = *domains, head
+	d.keepDomains(domains)
+	d.head = head
 	d.mu.Unlock()
 	for i := range list {
 		d.pool.succeed(old[list[i].ID], &list[i])
