@@ -104,10 +104,11 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
-	client, err := c.outbound(10 * time.Second)
+	named, err := c.networks()
 	if err != nil {
 		return nil, err
 	}
+	client := outbound(named, 10*time.Second)
 	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
 		return tokens.SelfCheck(ctx)
@@ -121,7 +122,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.lifecycle.Invite = api.InviteOwner
-	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, like[0])}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, named, like[0])}), api
 
 	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err

@@ -41,6 +41,10 @@ func TestClients(t *testing.T) {
 			name: "part of refresh_token", token: own, method: "POST", path: "/clients", body: `{"name":"x","app_type":"spa","refresh_token":{"leeway":3}}`, status: 201,
 			holds: `"rotation_type":"rotating","expiration_type":"expiring","leeway":3,"token_lifetime":2592000`,
 		},
+		{
+			name: "ways to authenticate", token: own, method: "POST", path: "/clients", body: `{"name":"x","client_authentication_methods":{"private_key_jwt":{"credentials":[]}}}`, status: 400,
+			says: "Payload validation error: 'Not supported; set token_endpoint_auth_method to private_key_jwt and add the public keys with POST /clients/{client_id}/credentials' on property client_authentication_methods",
+		},
 		{name: "public machine", token: own, method: "POST", path: "/clients", body: `{"name":"x","token_endpoint_auth_method":"none","grant_types":["client_credentials"]}`, status: 400},
 		{name: "tags", token: own, method: "POST", path: "/clients", body: `{"name":"<b>"}`, status: 400},
 		{name: "short secret", token: own, method: "POST", path: "/clients", body: `{"name":"x","client_secret":"short"}`, status: 400},
