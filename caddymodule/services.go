@@ -94,7 +94,12 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
 	post := s.newOutbox(c.Email, log)
 	post.Recorder = recorder
-	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
+	named, err := c.networks()
+	if err != nil {
+		return nil, err
+	}
+	client := outbound(named, 10*time.Second)
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Client: client, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
@@ -104,11 +109,6 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	if err != nil {
 		return nil, err
 	}
-	named, err := c.networks()
-	if err != nil {
-		return nil, err
-	}
-	client := outbound(named, 10*time.Second)
 	teller := &oauth.Teller{Server: tokens, Pool: s.pool, Directory: s.directory, Client: client, Log: log}
 	s.lifecycle.Verify = func(ctx context.Context, _ *tenancy.Tenant) error {
 		return tokens.SelfCheck(ctx)
