@@ -132,9 +132,9 @@ func validateClient(ctx context.Context, c *Call, before, row *tenancy.Client) e
 		if row.OrganizationUsage != "" || row.OrganizationRequireBehavior != "" {
 			return tenancy.Errorf(http.StatusForbidden, "invalid_body", "Organizations are only available to first party clients on user-based flows.")
 		}
-		for _, u := range row.Callbacks {
-			if strings.Contains(u, "*") {
-				return invalid("callbacks", "Third-party clients cannot have wildcards: %s", u)
+		for path, list := range map[string][]string{"callbacks": row.Callbacks, "web_origins": row.WebOrigins, "allowed_origins": row.AllowedOrigins} {
+			if i := slices.IndexFunc(list, func(u string) bool { return strings.Contains(u, "*") }); i >= 0 {
+				return invalid(path, "Third-party clients cannot have wildcards: %s", list[i])
 			}
 		}
 	}
