@@ -227,10 +227,11 @@ var attackPlan = []module{
 	}},
 }
 
-// TestAttacks runs attacks A15 to A35; those on hosts, bodies and limits are where
-// these are tested.
+// TestAttacks runs attacks A08 to A35; those on hosts, bodies and limits are where
+// these are tested, and A23 in TestUpstreamAttacks.
 func TestAttacks(t *testing.T) {
 	o := startProvider(t)
+	plan(t, o, flowAttackPlan)
 	plan(t, o, attackPlan)
 	plan(t, o, serverAttackPlan)
 }

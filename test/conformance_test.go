@@ -71,7 +71,7 @@ func expectedFailures(t testing.TB) map[string]string {
 // TestExpectedFailures: every line is about a module that there is.
 func TestExpectedFailures(t *testing.T) {
 	known := map[string]bool{}
-	for _, p := range [][]module{basicPlan, configPlan, registrationPlan, logoutPlan, backchannelPlan, attackPlan, serverAttackPlan} {
+	for _, p := range [][]module{basicPlan, configPlan, registrationPlan, logoutPlan, backchannelPlan, attackPlan, flowAttackPlan, serverAttackPlan, upstreamAttackPlan(nil)} {
 		for _, m := range p {
 			if known[m.id] {
 				t.Errorf("module %s is there twice", m.id)
