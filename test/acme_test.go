@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -208,32 +209,44 @@ func (a *authority) customDomain(t *testing.T, p *process) {
 	const host = "login.example.net"
 	acme := p.platform(t).on("acme")
 	before := a.orders()
-	claim := acme.create(t, "/custom-domains", map[string]any{"domain": host, "type": "auth0_managed_certs"})
+	claim := func() (id string, methods []any) {
+		m := acme.create(t, "/custom-domains", map[string]any{"domain": host, "type": "auth0_managed_certs"})
+		return m["custom_domain_id"].(string), m["verification"].(map[string]any)["methods"].([]any)
+	}
+	prove := func(id string, methods []any) {
+		t.Helper()
+		for _, m := range methods {
+			if m := m.(map[string]any); m["name"] == "txt" {
+				a.publish(t, m["domain"].(string), m["record"].(string))
+			}
+		}
+		if got := acme.call(t, http.MethodPost, "/custom-domains/"+id+"/verify", nil).want(t, http.StatusOK).member(t, "status"); got != "ready" {
+			t.Fatalf("the proven domain is %s", got)
+		}
+		within(t, 20*time.Second, "the domain is served", func() bool { _, err := a.certificate(p, host); return err == nil })
+	}
+	id, methods := claim()
 	if cert, err := a.certificate(p, host); err == nil {
 		t.Errorf("a pending domain has a certificate for %q", cert.DNSNames)
 	}
-	id := claim["custom_domain_id"].(string)
 	acme.call(t, http.MethodPost, "/custom-domains/"+id+"/verify", nil).want(t, http.StatusOK)
 	if _, err := a.certificate(p, host); err == nil || a.orders() != before {
 		t.Errorf("a domain without proof: %v, %d orders", err, a.orders()-before)
 	}
-	published := false
-	for _, m := range claim["verification"].(map[string]any)["methods"].([]any) {
-		if m := m.(map[string]any); m["name"] == "txt" {
-			a.publish(t, m["domain"].(string), m["record"].(string))
-			published = true
-		}
-	}
-	if !published {
-		t.Fatalf("no TXT proof: %v", claim)
-	}
-	if got := acme.call(t, http.MethodPost, "/custom-domains/"+id+"/verify", nil).want(t, http.StatusOK).member(t, "status"); got != "ready" {
-		t.Fatalf("the proven domain is %s", got)
-	}
-	within(t, 20*time.Second, "the domain is served", func() bool { _, err := a.certificate(p, host); return err == nil })
-	a.serves(t, p, host, host)
+	prove(id, methods)
+	first := a.serves(t, p, host, host)
 	if n := a.orders() - before; n != 1 {
 		t.Errorf("%d orders for one domain", n)
+	}
+	// Removed it has no certificate, and back again another one.
+	acme.call(t, http.MethodDelete, "/custom-domains/"+id, nil).want(t, http.StatusNoContent)
+	within(t, soon, "the certificate is released", func() bool { _, err := a.certificate(p, host); return err != nil })
+	if left, err := filepath.Glob(filepath.Join(p.dir, "caddy", "certificates", "*", host)); err != nil || len(left) > 0 {
+		t.Errorf("stored still: %q, %v", left, err)
+	}
+	prove(claim())
+	if again := a.serves(t, p, host, host); again.Equal(first) || again.PublicKey.(interface{ Equal(x crypto.PublicKey) bool }).Equal(first.PublicKey) {
+		t.Error("the domain that came back has its old certificate or key")
 	}
 }
 
