@@ -83,6 +83,10 @@ func (i Invitation) Message(language, to string) Message {
 	organization := oneLine(i.Organization)
 	return Message{
 		Kind: "user_invitation", To: to, Language: language, Subject: fmt.Sprintf(p.invited, organization), Link: i.Link, LinkText: p.accept,
+		Variables: map[string]any{
+			"inviter": map[string]any{"name": oneLine(i.Inviter)}, "user": map[string]any{"email": to}, "expires_at": i.Until,
+			"organization": map[string]any{"name": organization, "display_name": organization},
+		},
 		Text: strings.Join([]string{
 			fmt.Sprintf(p.invitation, oneLine(i.Inviter), organization),
 			fmt.Sprintf(p.until, i.Until.UTC().Format("2006-01-02 15:04 UTC")), i.Link, p.unexpected,
@@ -101,6 +105,7 @@ func (b Blocked) Message(language, to string) Message {
 	p := in(language)
 	return Message{
 		Kind: "blocked_account", To: to, Language: language, Subject: p.blocked,
+		Variables: map[string]any{"user": map[string]any{"email": to, "source_ip": b.Address}},
 		Text: fmt.Sprintf(p.blockedText, oneLine(b.Tenant), b.Address) + "\n",
 	}
 }
