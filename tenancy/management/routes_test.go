@@ -32,6 +32,8 @@ func bodies(tenant string) map[string]any {
 		"POST /emails/provider":                                      map[string]any{"name": "sendgrid", "credentials": map[string]any{"api_key": "k"}},
 		"POST /email-templates":                                      map[string]any{"template": "verify_email", "subject": "S", "body": "B"},
 		"PUT /email-templates/{template}":                            map[string]any{"subject": "S", "body": "B"},
+		"POST /tickets/email-verification":                           map[string]any{"user_id": only("auth0|", tenant)},
+		"POST /tickets/password-change":                              map[string]any{"user_id": only("auth0|", tenant)},
 		"POST /organizations":                                        map[string]any{"name": "new"},
 		"POST /users":                                                map[string]any{"connection": "only-" + tenant, "email": "new@example.com"},
 		"POST /custom-domains":                                       map[string]any{"domain": "new.example.org", "type": "auth0_managed_certs"},
