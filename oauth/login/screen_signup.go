@@ -106,6 +106,7 @@ func submitSignup(s *step) error {
 		return err
 	}
 	s.recordSignup(a, user.ID, "ss", "Success Signup", c)
+	s.pages.verifyByMail(s.ctx, user)
 	s.recordLogin(user, c.Name)
 	return nil
 }

@@ -181,6 +181,7 @@ func (p *Pages) createAccount(r *http.Request, client *tenancy.Client, c offered
 	}
 	event.Type, event.Description, event.UserID = "ss", "Success Signup", user.ID
 	p.record(ctx, event)
+	p.verifyByMail(ctx, user)
 	_, id, _ := strings.Cut(user.ID, "|")
 	return &signedUp{ID: id, Email: user.Email, Username: user.Username, UserMetadata: user.UserMetadata}, nil
 }
