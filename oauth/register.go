@@ -139,7 +139,7 @@ func (s *Server) readRegistration(r *http.Request) (*registration, *clientInform
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, unreadable(err)
 	}
 	// Two members of one name would be two opinions of what was asked for.
 	var given clientInformation
