@@ -70,6 +70,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		recorder = append(recorder, s.logBook)
 	}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
+	releases := newReleaser(rt, s, log)
+	s.directory.OnLeave(releases.push)
 	told := s.newAnnouncer(rt, log)
 	recorder = append(recorder, told)
 	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
@@ -133,7 +135,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		}
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run, releases.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) {

@@ -62,7 +62,7 @@ func readSettings(ctx context.Context) (*Settings, error) {
 	}
 	s.values = make(map[string]any, len(settingKeys))
 	for key := range settingKeys {
-		if v := s.Raw(key); v != nil {
+		if v := s.Raw(key); v != nil && !isTemplate(key) {
 			s.values[key] = decodeSetting(v)
 		}
 	}
@@ -192,12 +192,16 @@ func (s *Settings) View(view string) (map[string]json.RawMessage, error) {
 	return nestFlags(flat)
 }
 
-// nestFlags gathers the keys of flags in one object.
+// nestFlags gathers the keys of flags in one object, and leaves those out that
+// have routes of their own.
 func nestFlags(flat map[string]json.RawMessage) (map[string]json.RawMessage, error) {
 	flags := make(map[string]json.RawMessage)
 	for key, v := range flat {
-		if name, ok := strings.CutPrefix(key, flagPrefix); ok {
+		name, ok := strings.CutPrefix(key, flagPrefix)
+		if ok {
 			flags[name] = v
+		}
+		if ok || isTemplate(key) {
 			delete(flat, key)
 		}
 	}

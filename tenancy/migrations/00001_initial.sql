@@ -710,6 +710,27 @@ CREATE UNIQUE INDEX invitations_by_ticket_hash ON invitations (tenant_id, ticket
 
 CREATE INDEX invitations_by_org_id ON invitations (tenant_id, org_id);
 
+-- Links that do one thing for a user once, by the hash of their token.
+
+CREATE TABLE tickets (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	email TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	result_url TEXT NOT NULL DEFAULT '',
+	email_in_result BOOLEAN NOT NULL DEFAULT FALSE,
+	verifies BOOLEAN NOT NULL DEFAULT FALSE,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX tickets_by_user_id ON tickets (tenant_id, user_id);
+
 CREATE TABLE sync_state (
 	tenant_id TEXT NOT NULL,
 	id TEXT NOT NULL,
