@@ -130,6 +130,16 @@ func (s *Settings) Bool(key string) bool {
 	return v
 }
 
+// Switched returns a switch that is a member of an object, and what is given where
+// it was never set.
+func (s *Settings) Switched(key, member string, unset bool) bool {
+	object, _ := s.values[key].(map[string]any)
+	if on, ok := object[member].(bool); ok {
+		return on
+	}
+	return unset
+}
+
 // Int returns a number, cut to an integer, or 0.
 func (s *Settings) Int(key string) int {
 	v, _ := s.values[key].(float64)

@@ -529,6 +529,7 @@ CREATE TABLE login_sessions (
 	denied BOOLEAN NOT NULL DEFAULT FALSE,
 	denied_reason TEXT NOT NULL DEFAULT '',
 	asked_scope TEXT NOT NULL DEFAULT '',
+	asked_audience TEXT NOT NULL DEFAULT '',
 	asked_of TEXT NOT NULL DEFAULT '',
 	approved BOOLEAN NOT NULL DEFAULT FALSE,
 	completed_at BIGINT NOT NULL DEFAULT 0,
