@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,7 +36,9 @@ type gateway struct {
 	dir   string
 	http  *http.Client
 
-	binary string // run instead of the program, where it is given
+	binary string   // run instead of the program, where it is given
+	env    []string // of a process, beside this one's
+	base   string   // the base domain; "" is baseDomain
 }
 
 const (
@@ -195,10 +198,11 @@ func loopbackClient() *http.Client {
 
 // host is the name of a tenant; "" is the control plane.
 func (g *gateway) host(tenant string) string {
+	base := cmp.Or(g.base, baseDomain)
 	if tenant == "" {
-		return baseDomain
+		return base
 	}
-	return tenant + "." + baseDomain
+	return tenant + "." + base
 }
 
 // issuer is the tenant's issuer, which ends in a slash.

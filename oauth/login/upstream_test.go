@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func withProvider(t *testing.T) (*house, *upstreamtest.OP) {
 	t.Helper()
 	h, op := newHouse(t), upstreamtest.Start(t, "client-at-google", upstreamSecret)
 	op.Person(map[string]any{"sub": "42", "email": "Ben@Example.com", "email_verified": true, "name": "Ben"})
-	h.pages.upstream = &Upstream{Client: upstream.NewClient(true)}
+	h.pages.upstream = &Upstream{Client: upstream.NewClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})}
 	for id, ctx := range h.inside {
 		h.commit(id,
 			tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: "con_google"}, Name: "google", Strategy: "google-oauth2"}),

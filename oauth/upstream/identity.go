@@ -111,7 +111,7 @@ func (p *Provider) idToken(ctx context.Context, t Transaction, token *oauth2.Tok
 
 // info reads the user info endpoint.
 func (p *Provider) info(ctx context.Context, token *oauth2.Token) (claims, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.userinfo, http.NoBody)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.proven(p.userinfo, token.AccessToken), http.NoBody)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,8 @@ func (c claims) text(name string) string {
 
 func (c claims) identity(subject string) (*Identity, error) {
 	id := &Identity{
-		Email: tenancy.FoldEmail(c.text("email")), Name: c.text("name"), GivenName: c.text("given_name"), FamilyName: c.text("family_name"),
+		Email: tenancy.FoldEmail(c.text("email")), Name: c.text("name"),
+		GivenName: cmp.Or(c.text("given_name"), c.text("first_name")), FamilyName: cmp.Or(c.text("family_name"), c.text("last_name")),
 		Nickname: cmp.Or(c.text("nickname"), c.text("preferred_username"), c.text("login")), Picture: cmp.Or(c.text("picture"), c.text("avatar_url")),
 	}
 	// Who it is must not be made plain: two could become one.
