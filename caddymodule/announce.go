@@ -103,12 +103,7 @@ func (a *announcer) keep(ctx context.Context, n tenancy.Notice) {
 
 // emit emits an event to the handlers of the newest configuration.
 func (rt *runtime) emit(n tenancy.Notice) {
-	rt.mu.Lock()
-	var app *App
-	if len(rt.started) > 0 {
-		app = rt.started[len(rt.started)-1]
-	}
-	rt.mu.Unlock()
+	app := rt.newest()
 	if app == nil || app.events == nil {
 		return
 	}

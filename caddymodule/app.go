@@ -124,6 +124,7 @@ type App struct {
 	hosts   *tenancy.Hosts
 	events  *caddyevents.App
 	poolKey string
+	permits bool // whether certificates on demand are asked of Permission
 
 	resolvers []tenancy.HostResolver
 	runtime   *runtime // nil until Provision has taken it from the pool

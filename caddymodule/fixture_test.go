@@ -10,7 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
@@ -131,7 +133,37 @@ func (s *server) start() *server {
 	return s
 }
 
-func (s *server) load() error { return caddy.Load(s.config(), true) }
+// load loads the configuration, and waits until only one has its listeners open.
+// Every configuration has sockets of its own: for a moment after a load those of
+// the old one, or of one that failed, are open too, and a connection that the
+// kernel gives to them then is closed unserved. Clients come again; requests of
+// tests are made once.
+func (s *server) load() error {
+	err := caddy.Load(s.config(), true)
+	for _, port := range []int{s.http, s.https} {
+		eventually(s.t, fmt.Sprintf("one listener is on port %d", port), func() bool { return listeners(s.t, port) <= 1 })
+	}
+	return err
+}
+
+// listeners counts the TCP sockets that listen on a port, over IPv4 and IPv6; 0
+// where the system does not tell.
+func listeners(t *testing.T, port int) (n int) {
+	t.Helper()
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.Fields(line) // number, local address, remote address, state
+			if len(f) > 3 && strings.HasSuffix(f[1], fmt.Sprintf(":%04X", port)) && f[3] == "0A" {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // services returns what serves now.
 func (s *server) services() *services {

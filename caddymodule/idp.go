@@ -46,7 +46,7 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.runtime, h.port = app.runtime, app.Port
-	return nil
+	return app.checkOnDemand(ctx)
 }
 
 // ServeHTTP implements [caddyhttp.MiddlewareHandler].

@@ -2,7 +2,9 @@ package caddymodule
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -33,7 +35,28 @@ func (p *Permission) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	p.runtime = app.runtime
+	p.runtime, app.permits = app.runtime, true
+	return nil
+}
+
+// errOnDemand is why a configuration is refused that has certificates made on
+// demand for whoever asks. Caddy refuses only some such configurations itself.
+var errOnDemand = errors.New("certificates are made on demand, and not by Gatehouse's permission, so anybody could have them made for any name; add to the global options: on_demand_tls { permission gatehouse }")
+
+// checkOnDemand refuses certificates on demand without the permission. The app tls
+// is provisioned by then: http provisions it before its handlers.
+func (a *App) checkOnDemand(ctx caddy.Context) error {
+	loaded, err := ctx.AppIfConfigured("tls")
+	if err != nil {
+		return nil // no certificates at all
+	}
+	automatic, ok := loaded.(*caddytls.TLS)
+	if !ok || a.permits || automatic.Automation == nil {
+		return nil
+	}
+	if slices.ContainsFunc(automatic.Automation.Policies, func(p *caddytls.AutomationPolicy) bool { return p.OnDemand }) {
+		return errOnDemand
+	}
 	return nil
 }
 

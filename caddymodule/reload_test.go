@@ -145,7 +145,11 @@ func TestReloadOtherOptions(t *testing.T) {
 	if got := <-slow; got.status != http.StatusOK || got.body != "control_plane" {
 		t.Errorf("the request under way: got %d %q", got.status, got.body)
 	}
-	eventually(t, "the old runtime was closed", func() bool { return !old.visitors.enter() })
+	eventually(t, "the old runtime was closed", func() bool {
+		old.visitors.mu.Lock() // to enter, as a request does, would keep it open
+		defer old.visitors.mu.Unlock()
+		return old.visitors.closed
+	})
 	if got := s.get("auth.example.com", discovery); got.status != http.StatusOK {
 		t.Errorf("after the old runtime closed: got %d %s", got.status, got.body)
 	}

@@ -115,6 +115,16 @@ func (rt *runtime) stop(a *App) {
 	}
 }
 
+// newest is the configuration that was started last, nil where none is.
+func (rt *runtime) newest() *App {
+	rt.mu.Lock()
+	defer rt.mu.Unlock()
+	if len(rt.started) == 0 {
+		return nil
+	}
+	return rt.started[len(rt.started)-1]
+}
+
 // Destruct implements [caddy.Destructor]: it waits until the last request has
 // left, for a while, and closes. Requests of the configuration before may run on
 // for long; so that a reload does not wait for them, neither does the caller.

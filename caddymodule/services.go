@@ -71,6 +71,8 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		recorder = append(recorder, s.logBook)
 	}
 	s.directory = tenancy.NewDirectory(s.pool, c.hosts)
+	releases := newReleaser(rt, s, log)
+	s.directory.OnLeave(releases.push)
 	told := s.newAnnouncer(rt, log)
 	recorder = append(recorder, told)
 	s.issuersOf = func(t *tenancy.Tenant, also ...string) []string {
@@ -95,17 +97,18 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
 	post := s.newOutbox(c.Email, log)
 	post.Recorder = recorder
-	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
+	named, err := c.networks()
+	if err != nil {
+		return nil, err
+	}
+	client := outbound(named, 10*time.Second)
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Client: client, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
 		}
 		return issuers(s.directory.HostsOf(t.ID), tenancy.VisitOf(ctx).Issuer)
 	}})
-	if err != nil {
-		return nil, err
-	}
-	client, err := c.outbound(10 * time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +125,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.lifecycle.Invite = api.InviteOwner
-	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, like[0])}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, named, like[0])}), api
 
 	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err
@@ -133,7 +136,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		}
 	}
 	s.loops = []func(context.Context){
-		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run,
+		s.directory.Run, s.sync.Run, s.sync.RunRepairs, s.upgrader.Run, s.keeper.Run, s.logBook.Run, s.domains.Run, told.Run, told.sender.Run, teller.Run, post.Run, releases.Run,
 		func(ctx context.Context) { keepFilled(ctx, keys.Reservoir) },
 		func(ctx context.Context) { makeOwedKeys(ctx, s, keys, log) },
 		func(ctx context.Context) {

@@ -98,7 +98,7 @@ func (h *TenantAuth) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.runtime, h.port = app.runtime, app.Port
-	return nil
+	return app.checkOnDemand(ctx)
 }
 
 // resolve replaces the placeholders and lists what is wrong. Errors begin with

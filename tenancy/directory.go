@@ -29,6 +29,7 @@ type Directory struct {
 	looking sync.Mutex // one look at the registry at a time
 
 	custom func(host string) (id string, ok bool) // tenantOfDomain, made once
+	leave  func(hosts []string)                   // nil where nobody asks, see OnLeave
 }
 
 // NewDirectory makes a directory that knows nobody yet; see [Directory.Open].
@@ -226,11 +227,15 @@ func (d *Directory) refresh(ctx context.Context) error {
 		}
 		d.put(id, t)
 	}
+	had, have := d.domains, domains
 	if domains != nil {
 		d.keepDomains(domains)
+	} else {
+		have = &had
 	}
 	d.head = changes[len(changes)-1].Revision
 	d.mu.Unlock()
+	d.tellLeft(d.left(before, fresh, &had, have))
 	for id, t := range fresh {
 		d.pool.succeed(before[id], t)
 	}
@@ -270,7 +275,7 @@ func (d *Directory) load(inside context.Context) error {
 		return err
 	}
 	d.mu.Lock()
-	cp, old := d.controlPlane, d.byID
+	cp, old, had := d.controlPlane, d.byID, d.domains
 	d.byID = make(map[string]*Tenant, len(list))
 	d.byOrganization = make(map[string]*Tenant, len(list))
 	d.byID[cp.ID] = cp
@@ -283,7 +288,9 @@ func (d *Directory) load(inside context.Context) error {
 	}
 	d.keepDomains(domains)
 	d.head = head
+	now := maps.Clone(d.byID)
 	d.mu.Unlock()
+	d.tellLeft(d.left(old, now, &had, domains))
 	for i := range list {
 		d.pool.succeed(old[list[i].ID], &list[i])
 	}

@@ -73,7 +73,7 @@ func TestExpectedFailures(t *testing.T) {
 	known := map[string]bool{}
 	for _, p := range [][]module{
 		basicPlan, configPlan, registrationPlan, logoutPlan, backchannelPlan, attackPlan, serverAttackPlan,
-		foreignAttackPlan, memberAttackPlan, addressAttackPlan,
+		foreignAttackPlan, memberAttackPlan, addressAttackPlan, redirectAttackPlan, upstreamAttackPlan(nil),
 	} {
 		for _, m := range p {
 			if known[m.id] {

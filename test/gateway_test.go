@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -35,7 +36,9 @@ type gateway struct {
 	dir   string
 	http  *http.Client
 
-	binary string // run instead of the program, where it is given
+	binary string   // run instead of the program, where it is given
+	env    []string // of a process, beside this one's
+	base   string   // the base domain; "" is baseDomain
 }
 
 const (
@@ -195,10 +198,11 @@ func loopbackClient() *http.Client {
 
 // host is the name of a tenant; "" is the control plane.
 func (g *gateway) host(tenant string) string {
+	base := cmp.Or(g.base, baseDomain)
 	if tenant == "" {
-		return baseDomain
+		return base
 	}
-	return tenant + "." + baseDomain
+	return tenant + "." + base
 }
 
 // issuer is the tenant's issuer, which ends in a slash.
@@ -269,7 +273,13 @@ func (g *gateway) get(t testing.TB, tenant, path string) answer {
 // token posts to a tenant's token endpoint.
 func (g *gateway) token(t testing.TB, tenant string, form url.Values) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.issuer(tenant)+"oauth/token", strings.NewReader(form.Encode()))
+	return g.post(t, g.issuer(tenant)+"oauth/token", form)
+}
+
+// post sends a form.
+func (g *gateway) post(t testing.TB, link string, form url.Values) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

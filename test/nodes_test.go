@@ -1,6 +1,7 @@
 package test
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -143,7 +144,44 @@ func TestTwoNodes(t *testing.T) {
 	acme.user(t, userEmail)
 	t.Run("code and refresh token", func(t *testing.T) { c.codeAndRefresh(t, app) })
 	t.Run("client secret", func(t *testing.T) { c.clientSecret(t, acme) })
+	t.Run("certificates", func(t *testing.T) { c.certificates(t, cp) })
 	t.Run("sessions", func(t *testing.T) { c.sessions(t, app) })
+}
+
+// certificates has a tenant deleted at one node whose certificate both have in
+// memory, and made anew.
+func (c *cluster) certificates(t *testing.T, cp api) {
+	c.balancer.to(0)
+	host := c.host("brief")
+	serial := func(node int) string {
+		state, err := c.nodes[node].tlsOf(t, host)
+		if err != nil {
+			return ""
+		}
+		return state.PeerCertificates[0].SerialNumber.String()
+	}
+	everywhere := func(what string, holds func(serial string) bool) {
+		t.Helper()
+		for i := range c.nodes {
+			within(t, soon, fmt.Sprintf("%s at node %d", what, i), func() bool { return holds(serial(i)) })
+		}
+	}
+	cp.create(t, "/tenants", map[string]any{"id": "brief", "friendly_name": "Brief"})
+	first := ""
+	everywhere("one certificate", func(s string) bool {
+		first = cmp.Or(first, s)
+		return s != "" && s == first
+	})
+	cp.call(t, http.MethodDelete, "/tenants/brief", nil)
+	everywhere("no certificate of a tenant that is gone", func(s string) bool { return s == "" })
+	within(t, soon, "the tenant is made anew", func() bool {
+		return cp.call(t, http.MethodPost, "/tenants", map[string]any{"id": "brief", "friendly_name": "Brief"}).status == http.StatusCreated
+	})
+	second := ""
+	everywhere("another certificate", func(s string) bool {
+		second = cmp.Or(second, s)
+		return s != "" && s == second && s != first
+	})
 }
 
 const nodeRedirect = "http://localhost:1/callback"

@@ -11,50 +11,58 @@ import (
 	"testing"
 )
 
-// pluginMain is the program xcaddy makes for --with a database of a third party.
+// pluginMain is the program xcaddy makes for --with a plugin of a third party.
 const pluginMain = `package main
 
 import (
 	caddycmd "github.com/caddyserver/caddy/v2/cmd"
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 
-	_ "example.com/gatehouse-memory"
+	_ %q
 	_ "github.com/gatehouse-id/gatehouse"
 )
 
 func main() { caddycmd.Main() }
 `
 
-// TestDatabaseOfAThirdParty: the module in plugin/, which is one file and knows
-// nothing but exported names, passes the provider suite, is built into a gateway
-// without a C compiler, and serves a tenant there beside the built-in databases.
-func TestDatabaseOfAThirdParty(t *testing.T) {
+// gatewayWith builds a gateway, as xcaddy does, with the plugin in a directory of
+// this package. Further programs are run by what it returns, in that workspace.
+func gatewayWith(t *testing.T, plugin, dir string) (binary string, run func(in string, args ...string)) {
+	t.Helper()
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	built := t.TempDir()
 	for name, content := range map[string]string{
-		"main.go": pluginMain,
+		"main.go": fmt.Sprintf(pluginMain, plugin),
 		"go.mod":  "module gateway\n\ngo 1.26.0\n",
-		"go.work": fmt.Sprintf("go 1.26.0\n\nuse (\n\t.\n\t%[1]s\n\t%[1]s/test/plugin\n)\n\nreplace github.com/gatehouse-id/gatehouse v0.0.0 => %[1]s\n", root),
+		"go.work": fmt.Sprintf("go 1.26.0\n\nuse (\n\t.\n\t%[1]s\n\t%[1]s/test/%[2]s\n)\n\nreplace github.com/gatehouse-id/gatehouse v0.0.0 => %[1]s\n", root, dir),
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(built, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	run := func(in string, args ...string) {
+	run = func(in string, args ...string) {
 		t.Helper()
 		cmd := exec.Command("go", args...)
 		cmd.Dir = in
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK="+filepath.Join(dir, "go.work"))
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK="+filepath.Join(built, "go.work"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
-	run(filepath.Join(root, "test", "plugin"), "test", "-count=1", "./...")
-	binary := filepath.Join(dir, "gateway")
-	run(dir, "build", "-o", binary, ".")
+	binary = filepath.Join(built, "gateway")
+	run(built, "build", "-o", binary, ".")
+	return binary, run
+}
+
+// TestDatabaseOfAThirdParty: the module in plugin/, which is one file and knows
+// nothing but exported names, passes the provider suite, is built into a gateway
+// without a C compiler, and serves a tenant there beside the built-in databases.
+func TestDatabaseOfAThirdParty(t *testing.T) {
+	binary, run := gatewayWith(t, "example.com/gatehouse-memory", "plugin")
+	run("plugin", "test", "-count=1", "./...")
 
 	g, config := withoutAdministrator(t)
 	g.binary = binary

@@ -103,7 +103,7 @@ func launch(t testing.TB, g gateway, caddyfile string) *process {
 		binary = program(t)
 	}
 	p.cmd = exec.Command(binary, "run", "--adapter", "caddyfile", "--config", path)
-	p.cmd.Env = append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir)
+	p.cmd.Env = append(append(os.Environ(), "HOME="+g.dir, "XDG_DATA_HOME="+g.dir, "XDG_CONFIG_HOME="+g.dir), g.env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.output, p.output
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -160,14 +160,14 @@ func Routes() []RouteInfo {
 // table is all routes.
 func table() []route {
 	return slices.Concat(
-		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
+		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes, protectionRoutes,
 		organizations.routes(), organizationRoutes, memberRoutes, invitationRoutes, organizationConnectionRoutes, organizationGrantRoutes,
 		teamRoutes,
 		roles.routes(), roleRoutes,
 		resourceServers.routes(),
 		clients.routes(), clientRoutes, clientCredentialRoutes,
 		clientGrants.routes(), clientGrantRoutes,
-		connections.routes(), connectionRoutes, emailProvider.routes(),
+		connections.routes(), connectionRoutes, emailProvider.routes(), emailTemplateRoutes, ticketRoutes,
 		users.routes(), userRoutes,
 		keyRoutes, domainRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	address "net/mail"
 	"net/netip"
 	"strings"
 
@@ -30,6 +31,7 @@ type way struct {
 	transport mail.Transport
 	from      string
 	name      string
+	may       func(address string) bool // whether mail can be from it
 }
 
 // nowhere is the transport of a tenant that has none.
@@ -44,6 +46,11 @@ func (w *way) send(ctx context.Context, d *tenancy.OutgoingMail) error {
 		return &mail.Rejection{Reason: "the message cannot be read"}
 	}
 	m.From, m.FromName = w.from, w.name
+	if wish, err := address.ParseAddress(m.Wish); err == nil {
+		if m.FromName = cmp.Or(wish.Name, w.name); w.may != nil && w.may(wish.Address) {
+			m.From = wish.Address
+		}
+	}
 	return w.transport.Deliver(ctx, m)
 }
 
@@ -60,7 +67,7 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		return nil, err
 	}
 	sender, name := settings.String("sender_email"), cmp.Or(settings.String("sender_name"), settings.String("friendly_name"), t.ID)
-	w := &way{name: name}
+	w := &way{name: name, may: func(address string) bool { return route.Source == tenancy.SourceOwn || o.proven(t, address) }}
 	if route.Source == tenancy.SourceDefault {
 		if o.Installation == nil {
 			return nil, ErrNoWay
@@ -72,13 +79,8 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		if !p.Enabled {
 			return nil, ErrOff
 		}
-		smtp, err := mail.Relay(p.Name, p.Credentials, p.Settings)
-		if err != nil {
+		if w.transport, err = o.through(p); err != nil {
 			return nil, err
-		}
-		smtp.Dial = webhook.NewDialer("email ... { allow_private }", func(a netip.Addr) bool { return o.AllowPrivate || webhook.Public(a) }).DialContext
-		if w.transport = smtp; o.transport != nil {
-			w.transport = o.transport(smtp)
 		}
 		w.from = p.DefaultFromAddress
 		if route.Source == tenancy.SourceOwn {
@@ -92,6 +94,23 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		return nil, ErrNoSender
 	}
 	return w, nil
+}
+
+// through makes the way through a provider, which connects to public addresses only.
+func (o *Outbox) through(p *tenancy.EmailProvider) (mail.Transport, error) {
+	way, err := mail.Relay(p.Name, p.Credentials, p.Settings)
+	const remedy = "email ... { allow_private }"
+	allowed := func(a netip.Addr) bool { return o.AllowPrivate || webhook.Public(a) }
+	switch way := way.(type) {
+	case *mail.SMTP:
+		way.Dial = webhook.NewDialer(remedy, allowed).DialContext
+		if o.transport != nil {
+			return o.transport(way), nil
+		}
+	case *mail.Mailgun:
+		way.Client = webhook.NewClient(mail.Patience, remedy, allowed)
+	}
+	return way, err
 }
 
 // proven reports whether an address is on a ready custom domain of the tenant's.

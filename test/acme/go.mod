@@ -1,0 +1,17 @@
+// A certificate authority and a name server for the tests of certificates: a Go
+// module of its own, so that nothing else depends on them.
+module example.com/gatehouse-acme
+
+go 1.26.0
+
+require (
+	github.com/letsencrypt/pebble/v2 v2.10.1
+	github.com/miekg/dns v1.1.73
+)
+
+require (
+	github.com/go-jose/go-jose/v4 v4.1.4 // indirect
+	github.com/letsencrypt/challtestsrv v1.4.2 // indirect
+	golang.org/x/net v0.57.0 // indirect
+	golang.org/x/sys v0.47.0 // indirect
+)
