@@ -30,6 +30,7 @@ made is failed then, and one that moved is where it was.`,
 		},
 		command{
 			name: "operations retry", args: "OPERATION", least: 1, most: 1, short: "Runs work that failed once more",
+			long:     `It goes on where it stopped, and what was done already is not done again.`,
 			examples: []string{"operations retry op_Ub3kd9s2"},
 			run:      func(t *terminal) error { return t.operation(http.MethodPost, "retry") },
 		},

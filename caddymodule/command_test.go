@@ -322,7 +322,10 @@ func TestCommandTable(t *testing.T) {
 				t.Errorf("%s: example of another program: %s", c.name, e)
 			}
 		}
-		runCommand(t, append(strings.Fields(c.name), "--help")...).holds(t, c.short, "Examples:")
+		if len(strings.Fields(c.long)) < 5 || !strings.HasSuffix(strings.TrimSpace(c.long), ".") {
+			t.Errorf("%s: long %q", c.name, c.long)
+		}
+		runCommand(t, append(strings.Fields(c.name), "--help")...).holds(t, c.short, "Examples:", "--json")
 	}
 	for line, want := range map[string]string{
 		"gatehouse tenants list":           "gatehouse gatehouse tenants list",

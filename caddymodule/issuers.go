@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
@@ -47,4 +49,45 @@ func (a *App) reachable() []string {
 		list = append(list, tenancy.Issuer("http", host, strconv.Itoa(plain)))
 	}
 	return slices.Compact(list)
+}
+
+// issuerMemo remembers the issuers of tenants under the hosts they were visited at,
+// because every request to an API needs them. Domains that come and go are known by
+// the directory's version; resolvers of third parties, whose hosts may change, are
+// asked again after a second. It is safe for concurrent use.
+type issuerMemo struct {
+	mu    sync.RWMutex
+	known map[issuerVisit]issuerList
+}
+
+type issuerVisit struct{ tenant, issuer string }
+
+type issuerList struct {
+	version uint64 // of the directory's domains
+	until   time.Time
+	list    []string // must not be changed
+}
+
+// rememberedIssuers bounds an [issuerMemo]: anybody may name ports at will.
+const rememberedIssuers = 4096
+
+// visited returns the issuers of a tenant that was visited under the issuer. The
+// list is shared.
+func (s *services) visited(t *tenancy.Tenant, issuer string) []string {
+	key, version, now := issuerVisit{t.ID, issuer}, s.directory.DomainsVersion(), time.Now()
+	m := &s.issuers
+	m.mu.RLock()
+	known, ok := m.known[key]
+	m.mu.RUnlock()
+	if ok && known.version == version && now.Before(known.until) {
+		return known.list
+	}
+	known = issuerList{version, now.Add(time.Second), s.issuersOf(t, issuer)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.known == nil || len(m.known) >= rememberedIssuers {
+		m.known = make(map[issuerVisit]issuerList)
+	}
+	m.known[key] = known
+	return known.list
 }

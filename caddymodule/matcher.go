@@ -101,11 +101,8 @@ func describe(r *http.Request, t *tenancy.Tenant) {
 	if t == nil {
 		t = new(tenancy.Tenant)
 	}
-	if repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
-		repl.Set("http.tenant.id", t.ID)
-		repl.Set("http.tenant.name", t.FriendlyName)
-		repl.Set("http.tenant.organization_id", t.OrganizationID)
-		repl.Set("http.tenant.state", string(t.State))
+	if said := toldOf(r, "http.tenant."); said != nil {
+		said.tenant = t
 	}
 	if extra, ok := r.Context().Value(caddyhttp.ExtraLogFieldsCtxKey).(*caddyhttp.ExtraLogFields); ok {
 		extra.Set(zap.String("tenant", t.ID))

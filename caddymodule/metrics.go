@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -116,7 +117,15 @@ func observeRequest(path string, t *tenancy.Tenant, status int, took time.Durati
 }
 
 // observeCheck counts a request that tenant_auth judged.
-func observeCheck(status int) { checksTotal.WithLabelValues(strconv.Itoa(status)).Inc() }
+func observeCheck(status int) {
+	if status == http.StatusOK { // nearly all of them
+		checksPassed.Inc()
+		return
+	}
+	checksTotal.WithLabelValues(strconv.Itoa(status)).Inc()
+}
+
+var checksPassed = checksTotal.WithLabelValues("200")
 
 // eventTypes are the known types of events (contract C5.90); all others count
 // as "other".

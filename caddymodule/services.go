@@ -37,6 +37,7 @@ type services struct {
 	// issuersOf are those of a tenant, under any scheme and port that the
 	// installation is reached under: the known ones and those of issuers given.
 	issuersOf func(t *tenancy.Tenant, like ...string) []string
+	issuers   issuerMemo
 
 	// missing is whether the control plane did not answer at the start.
 	missing bool

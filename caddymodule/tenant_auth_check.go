@@ -116,7 +116,7 @@ func verifyIn(ctx context.Context, s *services, t *tenancy.Tenant, token string)
 		return nil, err
 	}
 	defer leave()
-	return s.tokens.VerifyLive(inside, s.issuersOf(t, tenancy.VisitOf(ctx).Issuer), token)
+	return s.tokens.VerifyLive(inside, s.visited(t, tenancy.VisitOf(ctx).Issuer), token)
 }
 
 // tenantOf finds the tenant of a request by its host, or by the configuration

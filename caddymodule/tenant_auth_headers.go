@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/gatehouse-id/gatehouse/oauth"
 )
 
@@ -70,15 +68,7 @@ func addIdentity(h http.Header, c *oauth.Claims) {
 // describeUser sets the placeholders; nil is nobody. Those without a value are
 // empty, because Caddy writes unknown placeholders as they stand.
 func describeUser(r *http.Request, c *oauth.Claims) {
-	repl, ok := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
-	if !ok {
-		return
-	}
-	for i := range identity {
-		value := ""
-		if c != nil {
-			value = identity[i].value(c)
-		}
-		repl.Set(identity[i].placeholder, value)
+	if said := toldOf(r, "http.auth.user."); said != nil {
+		said.claims, said.judged = c, true
 	}
 }

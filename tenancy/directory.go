@@ -229,7 +229,7 @@ func (d *Directory) refresh(ctx context.Context) error {
 	}
 	had, have := d.domains, domains
 	if domains != nil {
-		d.domains = *domains
+		d.keepDomains(domains)
 	} else {
 		have = &had
 	}
@@ -286,7 +286,8 @@ func (d *Directory) load(inside context.Context) error {
 		}
 		d.put(list[i].ID, &list[i])
 	}
-	d.domains, d.head = *domains, head
+	d.keepDomains(domains)
+	d.head = head
 	now := maps.Clone(d.byID)
 	d.mu.Unlock()
 	d.tellLeft(d.left(old, now, &had, domains))

@@ -7,6 +7,7 @@ import (
 
 // domains are the ready custom domains, in memory. It is replaced whole.
 type domains struct {
+	version  uint64 // counts how often it was replaced
 	byName   map[string]*CustomDomain
 	byTenant map[string][]*CustomDomain // the primary one first, then by name
 }
@@ -56,6 +57,21 @@ func (d *Directory) DomainByHost(host string) (*CustomDomain, bool) {
 	defer d.mu.RUnlock()
 	domain, ok := d.domains.byName[host]
 	return domain, ok
+}
+
+// keepDomains replaces the domains; d.mu is held.
+func (d *Directory) keepDomains(ds *domains) {
+	version := d.domains.version + 1
+	d.domains = *ds
+	d.domains.version = version
+}
+
+// DomainsVersion is another number whenever the ready custom domains may be others,
+// for what is made of [Directory.HostsOf].
+func (d *Directory) DomainsVersion() uint64 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.domains.version
 }
 
 // HostsOf returns the names of a tenant's active hosts, the one of its primary

@@ -123,7 +123,8 @@ func (d *Directory) Recall(ctx context.Context, s Shelf, master *Ring) error {
 	for i := range k.Domains {
 		ds.add(k.Domains[i].domain())
 	}
-	d.domains, d.head = *ds, k.Head
+	d.keepDomains(ds)
+	d.head = k.Head
 	d.stale = Unavailable(errors.New("the control plane has not answered since the start"), "")
 	return nil
 }
