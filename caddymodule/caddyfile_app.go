@@ -107,7 +107,6 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 //		}
 //		connections {
 //			shared_callback [on|off]
-//			allow_private   [on|off]
 //		}
 //		management_aliases <audiences...>
 //		private_networks   <networks...>

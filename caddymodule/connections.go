@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -16,32 +17,32 @@ type Connections struct {
 	// providers where only that address is registered. Default: false; each tenant's
 	// own is used.
 	SharedCallback *bool `json:"shared_callback,omitempty"`
-
-	// Whether providers may be at addresses that are not public, and without TLS.
-	// Default: false.
-	AllowPrivate *bool `json:"allow_private,omitempty"`
 }
 
 // UnmarshalCaddyfile reads
 //
 //	connections {
 //		shared_callback [on|off]
-//		allow_private   [on|off]
 //	}
 func (c *Connections) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.Errf("unexpected '%s' after 'connections'", d.Val())
 	}
-	return words{"shared_callback": toggle(&c.SharedCallback), "allow_private": toggle(&c.AllowPrivate)}.block(d, "connections")
+	return words{
+		"shared_callback": toggle(&c.SharedCallback),
+		"allow_private": func(d *caddyfile.Dispenser) error {
+			return d.Err("connections have no 'allow_private'; name the networks that providers are in, beside 'connections': private_networks 10.1.0.0/16")
+		},
+	}.block(d, "connections")
 }
 
-// newUpstream makes what logs people in through providers elsewhere. like are the
-// issuers this installation may be reached under.
-func (s *services) newUpstream(c *Connections, controlPlane string) *login.Upstream {
+// newUpstream makes what logs people in through providers elsewhere, which may be
+// in the networks that are named besides the internet.
+func (s *services) newUpstream(c *Connections, named []netip.Prefix, controlPlane string) *login.Upstream {
 	if c == nil {
 		c = new(Connections)
 	}
-	u := &login.Upstream{Client: upstream.NewClient(isTrue(c.AllowPrivate)), IssuerOf: func(id string) string {
+	u := &login.Upstream{Client: upstream.NewClient(named), IssuerOf: func(id string) string {
 		t, ok := s.directory.ByID(id)
 		if !ok || !t.Serves() {
 			return ""

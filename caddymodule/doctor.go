@@ -41,6 +41,7 @@ var (
 	configChecks = []configCheck{
 		{"on-demand certificates need Gatehouse's permission", checkOnDemand},
 		{"certificates are had automatically", checkAutoHTTPS},
+		{"a certificate for tenants' names can be had", checkWildcard},
 		{"the host asked for is the one the connection was made for", checkStrictSNI},
 		{"requests come after the handshake", checkEarlyData},
 		{"the base domain and those below it are served", checkSites},
@@ -48,19 +49,27 @@ var (
 		{"codes stay out of the access log", checkAccessLog},
 		{"the admin endpoint is private", checkAdmin},
 		{"secrets stay out of stored configurations", checkLiteralSecrets},
+		{"files of secrets are private", checkSecretFiles},
+		{"tenants reach few private addresses", checkPrivateNetworks},
 		{"the master secret is not kept beside the data", checkSecretApart},
 		{"a reload does not wait for ever", checkGracePeriod},
 	}
 	serverChecks = []serverCheck{
 		{"only this user can read the data directory", checkDataMode},
+		{"the data directory is on a local disk", checkFileSystem},
 		{"the process may open enough files", checkFileLimit},
+		{"the clock is kept right", checkClock},
 		{"the base domain's names resolve", checkNames},
+		{"the public port can be reached", checkPublicPort},
 		{"every placement answers", checkPlacements},
 		{"the registry can be read", checkRegistry},
 		{"every tenant is made or gone", checkTenants},
+		{"every database has this program's schema", checkSchemas},
 		{"changes arrive in tenants", checkSync},
 		{"clients' addresses are known", checkForwarded},
 		{"there is an administrator", checkAdministrator},
+		{"mail leaves", checkMail},
+		{"webhooks take what they are told", checkHooks},
 	}
 )
 

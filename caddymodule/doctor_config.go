@@ -28,6 +28,8 @@ type doctorConfig struct {
 			Secret     []string `json:"secret"`
 			Admin      *Admin   `json:"admin"`
 			Client     *Client  `json:"client"`
+
+			PrivateNetworks []string `json:"private_networks"`
 		} `json:"gatehouse"`
 		HTTP struct {
 			GracePeriod int64                    `json:"grace_period"`
@@ -36,15 +38,14 @@ type doctorConfig struct {
 		} `json:"http"`
 		TLS struct {
 			Automation struct {
-				Policies []struct {
-					OnDemand bool `json:"on_demand"`
-				} `json:"policies"`
+				Policies []doctorPolicy `json:"policies"`
 				OnDemand struct {
 					Permission struct {
 						Module string `json:"module"`
 					} `json:"permission"`
 				} `json:"on_demand"`
 			} `json:"automation"`
+			Certificates map[string]json.RawMessage `json:"certificates"`
 		} `json:"tls"`
 	} `json:"apps"`
 }
@@ -307,26 +308,13 @@ func checkAdmin(c *doctorConfig) []finding {
 }
 
 func checkLiteralSecrets(c *doctorConfig) (list []finding) {
-	g := c.Apps.Gatehouse
-	if g == nil {
-		return nil
-	}
-	literal := func(word, value string) {
-		if value != "" && !strings.HasPrefix(value, "{") {
+	for _, s := range c.secrets() {
+		if s.value != "" && !strings.HasPrefix(s.value, "{") {
 			list = append(list, finding{
-				word + " is written out in the configuration, which Caddy stores and shows",
+				s.word + " is written out in the configuration, which Caddy stores and shows",
 				"write a placeholder: {file./run/secrets/name} or {env.NAME}; {$NAME} is replaced too early",
 			})
 		}
-	}
-	for _, s := range g.Secret {
-		literal("secret", s)
-	}
-	if g.Admin != nil {
-		literal("the password of admin", g.Admin.Password)
-	}
-	if g.Client != nil {
-		literal("the secret of client", g.Client.Secret)
 	}
 	return list
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,8 +15,10 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/webhook"
 )
 
 func init() {
@@ -34,10 +37,17 @@ type patient struct {
 	*services
 	store      *store
 	base       string
+	port       int // the public one
 	setup      string
+	email      *Email
+	hooks      []webhook.Endpoint
 	requests   func() (all, forwarded int64)
 	fileLimit  func() (uint64, bool)
+	clock      func() (kept, known bool)
+	network    func(path string) string // the kind of network file system, "" for none
+	upgrades   func() tenancy.UpgradeStatus
 	lookupHost func(ctx context.Context, host string) ([]string, error)
+	dial       func(ctx context.Context, address string) error
 }
 
 func examineServer(ctx context.Context, s *services, _ *question) (any, error) {
@@ -50,9 +60,11 @@ func examineServer(ctx context.Context, s *services, _ *question) (any, error) {
 
 func newPatient(rt *runtime, s *services) *patient {
 	return &patient{
-		services: s, store: rt.store, base: rt.config.hosts.BaseDomain, setup: s.setup,
+		services: s, store: rt.store, base: rt.config.hosts.BaseDomain, port: cmp.Or(rt.config.Port, caddyhttp.DefaultHTTPSPort), setup: s.setup,
+		email: rt.config.Email, hooks: rt.config.endpoints(),
 		requests:  func() (int64, int64) { return rt.arrived.Load(), rt.forwarded.Load() },
-		fileLimit: openFileLimit, lookupHost: lookupHost,
+		fileLimit: openFileLimit, clock: clockKept, network: networkFileSystem, upgrades: s.upgrader.Status,
+		lookupHost: lookupHost, dial: dialHost,
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
+	"github.com/gatehouse-id/gatehouse/tenancy/webhook"
 )
 
 // healthy is a configuration that no check has anything against.
@@ -97,32 +98,42 @@ func TestDoctorReadsConfigurations(t *testing.T) {
 	if d := examineCaddyfile(t, healthy); d.problems() != 0 || len(d.Checks) != len(configChecks) {
 		t.Fatalf("a good configuration: %s", d.remedies())
 	}
+	open := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(open, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	tried := map[string]bool{}
 	for name, c := range map[string]struct {
 		check    string
 		from, to string
 		remedy   string
 	}{
-		"on demand for everybody":     {"on-demand certificates need", "permission gatehouse", "ask http://localhost:5555/", "permission gatehouse"},
-		"auto_https off":              {"certificates are had automatically", "grace_period 30s", "grace_period 30s\nauto_https off", "auto_https off"},
-		"auto_https disable_certs":    {"certificates are had automatically", "grace_period 30s", "grace_period 30s\nauto_https disable_certs", "auto_https off"},
-		"no strict_sni_host":          {"the host asked for is the one", "strict_sni_host on", "", "strict_sni_host on"},
-		"0-RTT by default":            {"requests come after the handshake", "0rtt off", "", "0rtt off"},
-		"no site below the base":      {"the base domain and those below it", "auth.example.com, *.auth.example.com {", "auth.example.com {", "*.auth.example.com { gatehouse }"},
-		"no site for the base":        {"the base domain and those below it", "auth.example.com, *.auth.example.com {", "*.auth.example.com {", "auth.example.com, "},
-		"sites of another domain":     {"the base domain and those below it", "base_domain auth.example.com", "base_domain login.example.com", "login.example.com"},
-		"no catch-all site":           {"hosts of nobody's are refused", "https:// {\n\ttls {\n\t\ton_demand\n\t}\n\trespond 421\n}", "", "respond 421"},
-		"codes in the log":            {"codes stay out of the access log", "delete code", "delete id_token_hint", "delete code"},
-		"states in the log":           {"codes stay out of the access log", "delete state", "delete id_token_hint", "delete state"},
-		"codes on their way back":     {"codes stay out of the access log", "resp_headers>Location delete", "", "Location"},
-		"log without a filter":        {"codes stay out of the access log", "format filter {\n\t\t\trequest>uri query {\n\t\t\t\tdelete code\n\t\t\t\tdelete state\n\t\t\t}\n\t\t\tresp_headers>Location delete\n\t\t}", "format json", "filter"},
-		"admin on every address":      {"the admin endpoint is private", "admin localhost:2019", "admin :2019", "admin localhost:2019"},
-		"admin on a public address":   {"the admin endpoint is private", "admin localhost:2019", "admin 192.0.2.1:2019", "unix/"},
-		"secret written out":          {"secrets stay out", "{file./run/secrets/gatehouse}", `"0123456789abcdef0123456789abcdef"`, "{file."},
-		"password written out":        {"secrets stay out", "{env.ADMIN_PASSWORD}", `"correct horse battery"`, "{env."},
-		"secret beside the data":      {"the master secret is not kept", "secret {file./run/secrets/gatehouse}", "", "secret {file."},
-		"connections that never end":  {"a reload does not wait", "grace_period 30s", "", "grace_period"},
-		"an ask endpoint of somebody": {"on-demand certificates need", "permission gatehouse", "permission http http://localhost:1/", "permission gatehouse"},
+		"on demand for everybody":       {"on-demand certificates need", "permission gatehouse", "ask http://localhost:5555/", "permission gatehouse"},
+		"auto_https off":                {"certificates are had automatically", "grace_period 30s", "grace_period 30s\nauto_https off", "auto_https off"},
+		"auto_https disable_certs":      {"certificates are had automatically", "grace_period 30s", "grace_period 30s\nauto_https disable_certs", "auto_https off"},
+		"no strict_sni_host":            {"the host asked for is the one", "strict_sni_host on", "", "strict_sni_host on"},
+		"0-RTT by default":              {"requests come after the handshake", "0rtt off", "", "0rtt off"},
+		"no site below the base":        {"the base domain and those below it", "auth.example.com, *.auth.example.com {", "auth.example.com {", "*.auth.example.com { gatehouse }"},
+		"no site for the base":          {"the base domain and those below it", "auth.example.com, *.auth.example.com {", "*.auth.example.com {", "auth.example.com, "},
+		"sites of another domain":       {"the base domain and those below it", "base_domain auth.example.com", "base_domain login.example.com", "login.example.com"},
+		"no catch-all site":             {"hosts of nobody's are refused", "https:// {\n\ttls {\n\t\ton_demand\n\t}\n\trespond 421\n}", "", "respond 421"},
+		"codes in the log":              {"codes stay out of the access log", "delete code", "delete id_token_hint", "delete code"},
+		"states in the log":             {"codes stay out of the access log", "delete state", "delete id_token_hint", "delete state"},
+		"codes on their way back":       {"codes stay out of the access log", "resp_headers>Location delete", "", "Location"},
+		"log without a filter":          {"codes stay out of the access log", "format filter {\n\t\t\trequest>uri query {\n\t\t\t\tdelete code\n\t\t\t\tdelete state\n\t\t\t}\n\t\t\tresp_headers>Location delete\n\t\t}", "format json", "filter"},
+		"admin on every address":        {"the admin endpoint is private", "admin localhost:2019", "admin :2019", "admin localhost:2019"},
+		"admin on a public address":     {"the admin endpoint is private", "admin localhost:2019", "admin 192.0.2.1:2019", "unix/"},
+		"secret written out":            {"secrets stay out", "{file./run/secrets/gatehouse}", `"0123456789abcdef0123456789abcdef"`, "{file."},
+		"password written out":          {"secrets stay out", "{env.ADMIN_PASSWORD}", `"correct horse battery"`, "{env."},
+		"secret beside the data":        {"the master secret is not kept", "secret {file./run/secrets/gatehouse}", "", "secret {file."},
+		"a secret's file for everybody": {"files of secrets are private", "{file./run/secrets/gatehouse}", "{file." + open + "}", "chmod go= " + open},
+		"a wildcard without DNS":        {"a certificate for tenants' names", "tls {\n\t\ton_demand\n\t}\n\tlog", "tls ops@example.com\n\tlog", "tls { dns"},
+		"a wildcard by default":         {"a certificate for tenants' names", "tls {\n\t\ton_demand\n\t}\n\tlog", "log", "tls { on_demand }"},
+		"all of 10.0.0.0":               {"tenants reach few private", "base_domain auth", "private_networks 10.0.0.0/8\n\t\tbase_domain auth", "private_networks 10.1.2.0/28"},
+		"metadata of the cloud":         {"tenants reach few private", "base_domain auth", "private_networks 169.254.169.254/32\n\t\tbase_domain auth", "its cloud's metadata"},
+		"this machine":                  {"tenants reach few private", "base_domain auth", "private_networks ::/0\n\t\tbase_domain auth", "this machine's own services"},
+		"connections that never end":    {"a reload does not wait", "grace_period 30s", "", "grace_period"},
+		"an ask endpoint of somebody":   {"on-demand certificates need", "permission gatehouse", "permission http http://localhost:1/", "permission gatehouse"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if !strings.Contains(healthy, c.from) {
@@ -157,6 +168,9 @@ func TestDoctorAcceptsOtherWays(t *testing.T) {
 		"whole address hidden": {"request>uri query {\n\t\t\t\tdelete code\n\t\t\t\tdelete state\n\t\t\t}", "request>uri delete"},
 		"placeholder domain":   {"base_domain auth.example.com", "base_domain {env.BASE_DOMAIN}"},
 		"no redirects":         {"grace_period 30s", "grace_period 30s\nauto_https disable_redirects"},
+		"Caddy's own CA":       {"tls {\n\t\ton_demand\n\t}\n\tlog", "tls internal\n\tlog"},
+		"a few machines":       {"base_domain auth", "private_networks 10.1.2.0/28 fd12:3456:789a:1::/64\n\t\tbase_domain auth"},
+		"certificates by hand": {"tls {\n\t\ton_demand\n\t}\n\tlog", "tls /run/cert.pem /run/key.pem\n\tlog"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if d := examineCaddyfile(t, strings.Replace(healthy, change[0], change[1], 1)); d.problems() != 0 {
@@ -181,6 +195,10 @@ func TestDoctorLooksAtTheServer(t *testing.T) {
 		p := newPatient(runningRuntime(t), s.services())
 		p.fileLimit = func() (uint64, bool) { return 1 << 20, true }
 		p.lookupHost = func(context.Context, string) ([]string, error) { return []string{"192.0.2.1"}, nil }
+		p.dial = func(context.Context, string) error { return nil }
+		p.clock = func() (bool, bool) { return true, true }
+		p.network = func(string) string { return "" }
+		p.email = &Email{Kind: "smtp"}
 		return p
 	}
 	if d := well().examine(t.Context()); d.problems() != 0 || len(d.Checks) != len(serverChecks) {
@@ -222,6 +240,19 @@ func TestDoctorLooksAtTheServer(t *testing.T) {
 			return nil, nil
 		}
 	})
+	ill("a closed port", "the public port", "auth.example.com:443 cannot be connected to", func(p *patient) {
+		p.dial = func(_ context.Context, address string) error { return errors.New("connection refused at " + address) }
+	})
+	ill("a clock that drifts", "the clock is kept right", "set-ntp true", func(p *patient) { p.clock = func() (bool, bool) { return false, true } })
+	ill("data over a network", "the data directory is on a local disk", "network file system (NFS)", func(p *patient) { p.network = func(string) string { return "NFS" } })
+	ill("an old schema", "every database has this program's schema", "migrate run acme", func(p *patient) {
+		p.upgrades = func() tenancy.UpgradeStatus {
+			return tenancy.UpgradeStatus{Stopped: true, Failures: []tenancy.UpgradeFailure{{TenantID: "acme", SchemaVersion: 3, LastError: "disk full"}}}
+		}
+	})
+	ill("no mail", "mail leaves", "email smtp", func(p *patient) { p.email = nil })
+	ill("mail to the log only", "mail leaves", "POST /api/v2/emails/provider", func(p *patient) { p.email = &Email{Kind: "log"} })
+	s.deafWebhook(t, ill)
 	ill("a proxy nobody trusts", "clients' addresses", "trusted_proxies", func(p *patient) {
 		p.requests = func() (int64, int64) { return 100, 90 }
 	})
@@ -248,6 +279,38 @@ func TestDoctorLooksAtTheServer(t *testing.T) {
 			t.Errorf("no server is ill for the check %q", c.name)
 		}
 	}
+}
+
+// deafWebhook has a webhook that did not take what it was told, several times.
+func (s *server) deafWebhook(t *testing.T, ill func(name, check, words string, infect func(*patient))) {
+	t.Helper()
+	away := tenancy.Subscription{URL: "https://ops.example.com/in"}
+	control := func(f func(inside context.Context) error) {
+		inside, leave, err := s.services().directory.EnterControlPlane(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		if err := f(inside); err != nil {
+			t.Fatal(err)
+		}
+	}
+	control(func(inside context.Context) error {
+		var stmts []tenancy.Stmt
+		for i, attempts := range []int64{failedAttempts - 1, failedAttempts, failedAttempts + 9} {
+			stmts = append(stmts, tenancy.Deliveries.Insert(inside, &tenancy.Delivery{
+				Row: tenancy.Row{ID: fmt.Sprint("evt_", i)}, Hook: away.ID(), Subject: "acme", Type: "tenant.created", Payload: "{}", Attempts: attempts,
+				DueAt: tenancy.At(time.Now().Add(time.Hour)), ExpiresAt: tenancy.At(time.Now().Add(2 * time.Hour)),
+			}))
+		}
+		return tenancy.Commit(inside, stmts...)
+	})
+	ill("a webhook that is away", "webhooks take what they are told", "https://ops.example.com/in did not take 2 events", func(p *patient) {
+		p.hooks = []webhook.Endpoint{{Subscription: away}, {Subscription: tenancy.Subscription{URL: "https://well.example.com/"}}}
+	})
+	control(func(inside context.Context) error {
+		return tenancy.Commit(inside, tenancy.Deliveries.RemoveWhere(inside, "subject = ?", "acme"))
+	})
 }
 
 // brokenTenants has tenants that could not be made and could not be removed.

@@ -120,11 +120,19 @@ func describe(r *http.Request, t *tenancy.Tenant) {
 //	}
 func (m *MatchTenant) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	for d.Next() { // once for every line of a named matcher
-		m.ID = append(m.ID, d.RemainingArgs()...)
-		err := words{"id": list(&m.ID), "state": list(&m.State)}.block(d, "tenant")
-		if err != nil {
+		var first, ids, states []string
+		if d.CountRemainingArgs() > 0 {
+			if err := list(&first)(d); err != nil {
+				return err
+			}
+		}
+		if err := (words{"id": list(&ids), "state": list(&states)}).block(d, "tenant"); err != nil {
 			return err
 		}
+		if len(first) > 0 && len(ids) > 0 {
+			return d.Errf("'tenant' has ids behind it and in its block; name them in one place")
+		}
+		m.ID, m.State = slices.Concat(m.ID, first, ids), slices.Concat(m.State, states)
 	}
 	return nil
 }

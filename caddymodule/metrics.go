@@ -85,6 +85,7 @@ var endpoints = map[string]string{
 	"/v2/logout":                              "logout",
 	"/oidc/logout":                            "logout",
 	"/dbconnections/signup":                   "signup",
+	"/dbconnections/change_password":          "change_password",
 }
 
 func endpointOf(path string) string {

@@ -96,17 +96,18 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 	s.keeper = &tenancy.Housekeeper{Pool: s.pool, LogRetention: time.Duration(c.Logs.Keep), Log: log, Leftovers: s.lifecycle.Leftovers}
 	post := s.newOutbox(c.Email, log)
 	post.Recorder = recorder
-	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Issuers: func(ctx context.Context) []string {
+	named, err := c.networks()
+	if err != nil {
+		return nil, err
+	}
+	client := outbound(named, 10*time.Second)
+	tokens, err := oauth.New(oauth.Config{Recorder: recorder, Keys: keys, Log: log, Limit: s.limitClient, Client: client, Issuers: func(ctx context.Context) []string {
 		t, err := tenancy.Current(ctx)
 		if err != nil {
 			return nil
 		}
 		return issuers(s.directory.HostsOf(t.ID), tenancy.VisitOf(ctx).Issuer)
 	}})
-	if err != nil {
-		return nil, err
-	}
-	client, err := c.outbound(10 * time.Second)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,7 @@ func openServices(ctx context.Context, rt *runtime, like []string) (s *services,
 		return nil, err
 	}
 	s.lifecycle.Invite = api.InviteOwner
-	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, like[0])}), api
+	s.keys, s.tokens, s.oauth, s.login, s.management = keyManager{keys}, tokens, tokens, login.New(login.Config{Recorder: recorder, Logger: log, Mailer: post, Upstream: s.newUpstream(c.Connections, named, like[0])}), api
 
 	if s.missing, err = s.openControlPlane(ctx, rt, log); err != nil {
 		return nil, err

@@ -65,6 +65,7 @@ func (h *TenantAuth) check(r *http.Request) (*tenancy.Tenant, *oauth.Claims, *br
 	}
 	if _, token := r.Header["Authorization"]; h.Login != nil && t != nil && !token {
 		if refused := closed(t, r); refused != nil {
+			refused.page = true // for whoever looks at it
 			return t, nil, nil, refused
 		}
 		visit.RequestID = requestID(r)

@@ -78,7 +78,7 @@ func (h *TenantAuth) signIn(a *arrival) (*oauth.Claims, *browser, *refusal) {
 		}
 	}
 	if !visitsPage(a.request) {
-		return nil, nil, &noToken
+		return nil, nil, unsent(a.request)
 	}
 	b, refused := h.sendToLogin(a)
 	return nil, b, refused
@@ -90,6 +90,17 @@ func visitsPage(r *http.Request) bool {
 	mode := r.Header.Get("Sec-Fetch-Mode")
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (mode == "" || mode == "navigate") &&
 		strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// unsent is the refusal of a request without a session that cannot log in by being
+// redirected. A person who sent a form is told that it went nowhere.
+func unsent(r *http.Request) *refusal {
+	refused := noToken
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode == "navigate" {
+		refused.page = true
+		refused.text = "Your session has ended and nothing was taken. Open the page again, log in, and send it once more"
+	}
+	return &refused
 }
 
 // sendToLogin begins a login at the tenant (RFC 6749 section 4.1, RFC 7636).

@@ -90,16 +90,33 @@ func checkAssertion(ctx context.Context, s *Server, client *tenancy.Client, c *c
 	if !claims.goodFor(client.ID, audiencesOf(ctx, c), now) {
 		return false, nil
 	}
-	keys, err := tenancy.Cached(ctx, "oauth.client_keys", client.ID, func(ctx context.Context) ([]clientKey, error) {
-		return loadClientKeys(ctx, client.ID)
-	})
-	if err != nil {
+	if signed, err := s.signedByClient(ctx, client, t, tenancy.At(now)); err != nil || !signed {
 		return false, err
 	}
-	if !slices.ContainsFunc(keys, func(k clientKey) bool { return k.signed(t, tenancy.At(now)) }) {
+	return s.useAssertion(ctx, client.ID, claims, now)
+}
+
+// signedByClient reports whether a key of the client signed the assertion: one
+// that this server has, or one of those that the client publishes, which are read
+// again where the one that is needed is not among those known.
+func (s *Server) signedByClient(ctx context.Context, client *tenancy.Client, t *parsedToken, now tenancy.Time) (bool, error) {
+	signed := func(k clientKey) bool { return k.signed(t, now) }
+	keys, err := tenancy.Cached(ctx, "oauth.client_keys", client.ID, func(ctx context.Context) ([]clientKey, error) {
+		return loadClientKeys(ctx, client)
+	})
+	if err != nil || slices.ContainsFunc(keys, signed) {
+		return err == nil, err
+	}
+	if client.Registration == nil || client.Registration.JWKSURI == "" {
 		return false, nil
 	}
-	return s.useAssertion(ctx, client.ID, claims, now)
+	for _, missing := range []bool{false, true} {
+		keys, err := s.web.keysOf(ctx, client.Registration.JWKSURI, client.Registration.Alg, missing)
+		if err != nil || slices.ContainsFunc(keys, signed) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // audiencesOf are what an assertion may name as this server: its issuer and its
@@ -156,8 +173,8 @@ func (k clientKey) signed(t *parsedToken, now tenancy.Time) bool {
 	return (t.header.Kid == "" || t.header.Kid == k.kid) && (k.expires == 0 || now < k.expires) && t.signedBy(k.key)
 }
 
-func loadClientKeys(ctx context.Context, clientID string) ([]clientKey, error) {
-	rows, err := tenancy.CachedClientCredentials(ctx, clientID)
+func loadClientKeys(ctx context.Context, client *tenancy.Client) ([]clientKey, error) {
+	rows, err := tenancy.CachedClientCredentials(ctx, client.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +189,13 @@ func loadClientKeys(ctx context.Context, clientID string) ([]clientKey, error) {
 			return nil, fmt.Errorf("client credential %s: %w", row.ID, err)
 		}
 		keys = append(keys, clientKey{row.KeyID, &signingKey{alg: row.Alg, method: method, public: public}, row.ExpiresAt})
+	}
+	if m := client.Registration; m != nil && m.JWKS != nil {
+		registered, err := parseKeySet(m.JWKS, m.Alg)
+		if err != nil {
+			return nil, fmt.Errorf("the keys that client %s registered: %w", client.ID, err)
+		}
+		keys = append(keys, registered...)
 	}
 	return keys, nil
 }

@@ -171,7 +171,7 @@ func (a *authorization) addressee(ctx context.Context, twice []string) error {
 		return refuse(fosite.ErrInvalidRequest, "redirect_uri is not one of the client's callbacks")
 	}
 	mode := a.errorMode(twice)
-	if mode == modeWebMessage && !originAllowed(client, originOf(uri)) { // contract C3.3
+	if mode == modeWebMessage && !originAllowed(client, tenancy.OriginOf(uri)) { // contract C3.3
 		return refuse(fosite.ErrInvalidRequest, "origin not allowed")
 	}
 	a.to = &destination{URI: uri, Mode: mode, State: a.params["state"]}

@@ -98,7 +98,7 @@ func (a *authorization) approvalScreen(l *tenancy.LoginSession, u *tenancy.User,
 	if err != nil && !errors.Is(err, errConsent) {
 		return ""
 	}
-	if l != nil && l.Approved && l.AskedOf == askedOf(u, allowance) && covers(l.AskedScope, allowance.Scopes) {
+	if l != nil && l.Approved && l.AskedOf == askedOf(u, allowance) && l.AskedAudience == consentAudience(allowance) && covers(l.AskedScope, allowance.Scopes) {
 		return ""
 	}
 	switch {
@@ -132,11 +132,11 @@ func covers(asked string, scopes []string) bool {
 // toApproval notes what is asked of the person and sends the browser to the page.
 func (s *Server) toApproval(w http.ResponseWriter, r *http.Request, l *tenancy.LoginSession, u *tenancy.User, allowance *Allowance, screen, state string) error {
 	_, err := tenancy.LoginSessions.Update(r.Context(), l.ID, func(l *tenancy.LoginSession) error {
-		of, scope := askedOf(u, allowance), strings.Join(allowance.Scopes, " ")
-		if l.AskedOf == of && l.AskedScope == scope && !l.Approved || l.CompletedAt != 0 {
+		of, audience, scope := askedOf(u, allowance), consentAudience(allowance), strings.Join(allowance.Scopes, " ")
+		if l.AskedOf == of && l.AskedAudience == audience && l.AskedScope == scope && !l.Approved || l.CompletedAt != 0 {
 			return tenancy.ErrUnchanged
 		}
-		l.AskedOf, l.AskedScope, l.Approved = of, scope, false
+		l.AskedOf, l.AskedAudience, l.AskedScope, l.Approved = of, audience, scope, false
 		return nil
 	})
 	if err != nil {

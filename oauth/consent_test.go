@@ -98,6 +98,28 @@ func TestConsentOfAnother(t *testing.T) {
 	}
 }
 
+// An approval is for the API whose words were shown: where the tenant's default
+// API has become another meanwhile, the person is asked again.
+func TestConsentForAnotherAudience(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.setting("acme", "default_audience", `"`+orders+`"`)
+	b := f.loggedIn("acme", bob)
+	state := stateOf(t, b.authorize(third("scope", "openid email")...), "/authorize/resume")
+	stateOf(t, b.resume(state), "/u/consent")
+	b.approve(state)
+	f.setting("acme", "default_audience", `"`+catalog+`"`)
+	stateOf(t, b.resume(state), "/u/consent")
+	if n, err := tenancy.Consents.Count(f.in("acme"), tenancy.Filter{}); n != 0 || err != nil {
+		t.Errorf("%d consents (%v)", n, err)
+	}
+	b.approve(state)
+	b.wantCode(b.resume(state))
+	if row, err := tenancy.Consents.First(f.in("acme"), "user_id = ?", bob); err != nil || row.Audience != catalog {
+		t.Errorf("consent %+v, %v", row, err)
+	}
+}
+
 // A consent that was taken back ends what came of it (C5.93).
 func TestConsentRevoked(t *testing.T) {
 	t.Parallel()

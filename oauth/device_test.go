@@ -16,6 +16,11 @@ const tvID = "tv" // public, device grant; made by tvFixture
 func tvFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := newFixture(t)
+	f.addTV()
+	return f
+}
+
+func (f *fixture) addTV() {
 	for _, tenant := range tenantIDs {
 		ctx := f.in(tenant)
 		f.must(tenancy.Commit(ctx, tenancy.Clients.Insert(ctx, &tenancy.Client{
@@ -23,7 +28,6 @@ func tvFixture(t testing.TB) *fixture {
 			GrantTypes: []string{grantDevice, "refresh_token"}, OrganizationUsage: "allow", JWT: tenancy.JWTConfiguration{Alg: "EdDSA"},
 		}), tenancy.ClientConnections.Insert(ctx, tenancy.NewClientConnection(tvID, "con_1"))))
 	}
-	return f
 }
 
 // beginDevice has the device ask for a code.

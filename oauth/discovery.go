@@ -87,9 +87,7 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 		JWKS:                endpoint("/.well-known/jwks.json"),
 		Revocation:          endpoint("/oauth/revoke"),
 		Introspection:       endpoint("/oauth/introspect"),
-		EndSession:          endpoint("/oidc/logout"),
-
-		BackchannelLogout: true, BackchannelSessionID: true,
+		BackchannelLogout:   true, BackchannelSessionID: true,
 
 		ClaimsParameter:  true,
 		IssParameter:     true,
@@ -111,6 +109,9 @@ func (s *Server) discoveryDocument(ctx context.Context) (document, error) {
 	}
 	if m.Introspection != "" {
 		m.IntrospectionAuth, m.IntrospectionAlgs = confidentialMethods(), m.TokenAlgs
+	}
+	if settings.Switched("oidc_logout", "rp_logout_end_session_endpoint_discovery", true) { // contract C5.35
+		m.EndSession = endpoint("/oidc/logout")
 	}
 	if settings.Bool("flags.enable_dynamic_client_registration") {
 		m.Registration = endpoint(pathRegister)

@@ -57,6 +57,21 @@ func TestDiscovery(t *testing.T) { // C4.55, C4.56, SC-001
 	}
 }
 
+// C5.35: a tenant may leave the logout endpoint out; it answers all the same.
+func TestDiscoveryWithoutEndSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.setting("acme", "oidc_logout", `{"rp_logout_end_session_endpoint_discovery":false}`)
+	f.setting("widgets", "oidc_logout", `{"rp_logout_end_session_endpoint_discovery":true}`)
+	if got, there := f.send("acme", newGet("/.well-known/openid-configuration")).ok().json["end_session_endpoint"]; there {
+		t.Errorf("advertised: %v", got)
+	}
+	if got := f.send("widgets", newGet("/.well-known/openid-configuration")).ok().json["end_session_endpoint"]; got != issuerOf("widgets")+"oidc/logout" {
+		t.Errorf("widgets: %v", got)
+	}
+	wantPage(t, f.browser("acme").oidcLogout(), 200, "You are logged out")
+}
+
 // All that is advertised as an endpoint has a route.
 func TestDiscoveryIsTrue(t *testing.T) {
 	t.Parallel()

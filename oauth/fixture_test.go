@@ -55,6 +55,7 @@ type fixture struct {
 	server  *Server
 	events  *eventLog
 	clock   *testClock
+	web     *web
 }
 
 // newFixture makes a fixture in the test's temporary directory.
@@ -73,7 +74,7 @@ func newFixture(t testing.TB) *fixture {
 	}
 	f := &fixture{
 		t: t, pool: pool, meter: &m, tenants: map[string]*tenancy.Tenant{}, inside: map[string]context.Context{},
-		events: &eventLog{}, clock: &testClock{},
+		events: &eventLog{}, clock: &testClock{}, web: &web{},
 	}
 	var leave []func()
 	t.Cleanup(func() {
@@ -104,7 +105,7 @@ func newFixture(t testing.TB) *fixture {
 		})
 		f.fill(id)
 	}
-	f.server, err = New(Config{Recorder: f.events, Now: f.clock.now, Keys: &Keyring{Now: f.clock.now}, Log: slog.New(slog.DiscardHandler)})
+	f.server, err = New(Config{Recorder: f.events, Now: f.clock.now, Keys: &Keyring{Now: f.clock.now}, Client: f.web, Log: slog.New(slog.DiscardHandler)})
 	f.must(err)
 	for _, id := range tenantIDs {
 		f.giveKeys(id)

@@ -15,6 +15,11 @@ import (
 func newExchangeFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixture(t)
+	f.allowExchange()
+	return f
+}
+
+func (f *fixture) allowExchange() {
 	for _, tenant := range tenantIDs {
 		f.updateClient(tenant, m2mID, func(c *tenancy.Client) {
 			c.GrantTypes, c.OrganizationUsage = append(c.GrantTypes, grantTokenExchange), "allow"
@@ -25,7 +30,6 @@ func newExchangeFixture(t *testing.T) *fixture {
 			})
 		}
 	}
-	return f
 }
 
 // subject is a person's token for orders, of the single page application.

@@ -88,8 +88,14 @@ func (s *Server) oidcLogout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if session != nil && !q.authenticates(session) && !confirmed(r, q.form) {
-		writePage(ctx, w, http.StatusOK, q.confirmation(r))
-		return nil
+		settings, err := tenancy.EffectiveSettings(ctx)
+		if err != nil {
+			return err
+		}
+		if settings.Switched("sessions", "oidc_logout_prompt_enabled", true) { // contract C5.35
+			writePage(ctx, w, http.StatusOK, q.confirmation(r))
+			return nil
+		}
 	}
 	if err := s.logOut(w, r, session, q.client); err != nil {
 		return err

@@ -237,6 +237,26 @@ func TestOIDCLogoutConfirmation(t *testing.T) {
 	}
 }
 
+// C5.35: a tenant may have nobody asked. What is not registered is refused as ever.
+func TestOIDCLogoutWithoutPrompt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.setting("acme", "sessions", `{"oidc_logout_prompt_enabled":false}`)
+	b := f.loggedIn("acme", bob)
+	wantPage(t, b.oidcLogout("client_id", spaID, "post_logout_redirect_uri", "https://evil.org/"), http.StatusBadRequest, "Invalid post_logout_redirect_uri")
+	b.alive(true)
+	if w := b.oidcLogout("client_id", spaID, "post_logout_redirect_uri", loggedOut); w.Code != http.StatusFound || w.Header().Get("Location") != loggedOut {
+		t.Errorf("got %d to %q", w.Code, w.Header().Get("Location"))
+	}
+	b.alive(false)
+	for _, value := range []string{`{}`, `{"oidc_logout_prompt_enabled":true}`, `{"oidc_logout_prompt_enabled":null}`} {
+		f.setting("widgets", "sessions", value)
+		b := f.loggedIn("widgets", bob)
+		wantPage(t, b.oidcLogout(), http.StatusOK, "Log out?")
+		b.alive(true)
+	}
+}
+
 // formOf is the hidden fields of a page.
 func formOf(w *httptest.ResponseRecorder) url.Values {
 	v := url.Values{}

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"golang.org/x/net/publicsuffix"
-
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
@@ -26,7 +24,7 @@ func redirectAllowed(c *tenancy.Client, uri string) bool {
 	return slices.ContainsFunc(c.Callbacks, func(registered string) bool {
 		switch {
 		case strings.Contains(registered, "*"):
-			return c.IsFirstParty && matchesWildcard(registered, uri)
+			return c.IsFirstParty && tenancy.MatchesWildcard(registered, uri)
 		case registered == uri:
 			return true
 		}
@@ -39,7 +37,7 @@ func redirectAllowed(c *tenancy.Client, uri string) bool {
 func logoutAllowed(registered []string, uri string) bool {
 	return followable(uri) && slices.ContainsFunc(registered, func(r string) bool {
 		if strings.Contains(r, "*") {
-			return matchesWildcard(r, uri)
+			return tenancy.MatchesWildcard(r, uri)
 		}
 		return r == uri
 	})
@@ -48,13 +46,10 @@ func logoutAllowed(registered []string, uri string) bool {
 // originAllowed reports whether a browser message may be posted to the origin:
 // it is one of the client's web origins, or that of a callback (contract C3.3).
 func originAllowed(c *tenancy.Client, origin string) bool {
-	return origin != "" && slices.ContainsFunc(slices.Concat(c.WebOrigins, c.Callbacks), func(registered string) bool {
-		if !strings.Contains(registered, "*") {
-			return originOf(registered) == origin
-		}
-		host, _, _ := strings.Cut(strings.TrimPrefix(registered, "https://"), "/")
-		return c.IsFirstParty && strings.HasPrefix(registered, "https://") && matchesWildcard("https://"+host, origin)
-	})
+	var o tenancy.Origins
+	o.Add(c, c.WebOrigins...)
+	o.Add(c, c.Callbacks...)
+	return o.Allow(origin)
 }
 
 // followable reports whether a browser may be sent to the URI at all, wherever
@@ -122,46 +117,4 @@ func cutLoopback(uri string) (host, rest string, ok bool) {
 		return host, rest, rest == "" || rest[0] == '/' || rest[0] == '?'
 	}
 	return "", "", false
-}
-
-// matchesWildcard reports whether uri is the registered one with the "*", which
-// stands for the whole left-most label of an https host, replaced by exactly one
-// label (contract C3.35, C4.19). The domain below the star has to belong to
-// somebody: under a public suffix anyone can have a name.
-func matchesWildcard(registered, uri string) bool {
-	rest, ok := strings.CutPrefix(registered, "https://*.")
-	if !ok || strings.Contains(rest, "*") {
-		return false
-	}
-	domain := rest[:len(rest)-len(strings.TrimLeft(rest, "abcdefghijklmnopqrstuvwxyz0123456789-."))]
-	if suffix, _ := publicsuffix.PublicSuffix(domain); domain == "" || suffix == domain || strings.HasSuffix(domain, ".") {
-		return false
-	}
-	label, ok := strings.CutPrefix(uri, "https://")
-	if !ok {
-		return false
-	}
-	label, ok = strings.CutSuffix(label, "."+rest)
-	return ok && isLabel(label)
-}
-
-// isLabel reports whether s is one label of a host name (RFC 1123 section 2.1).
-func isLabel(s string) bool {
-	return s != "" && len(s) <= 63 && s[0] != '-' && s[len(s)-1] != '-' &&
-		strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
-}
-
-// originOf returns the origin of an http or https URI (RFC 6454 section 6.2) or
-// "" where it has none.
-func originOf(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Hostname() == "" || u.User != nil {
-		return ""
-	}
-	host := strings.ToLower(u.Host)
-	if strings.Trim(host, "abcdefghijklmnopqrstuvwxyz0123456789-._:[]") != "" {
-		return "" // a parser lets characters into hosts that mean something in a policy header
-	}
-	host = strings.TrimSuffix(host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
-	return u.Scheme + "://" + strings.TrimSuffix(host, ":")
 }

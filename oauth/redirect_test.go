@@ -170,25 +170,6 @@ func TestOriginAllowed(t *testing.T) {
 	}
 }
 
-func TestOriginOf(t *testing.T) {
-	t.Parallel()
-	for uri, want := range map[string]string{
-		"https://app.example.com/cb?x=1":             "https://app.example.com",
-		"https://app.example.com:443/cb":             "https://app.example.com",
-		"https://App.example.com:8443/":              "https://app.example.com:8443",
-		"http://[::1]:80/cb":                         "http://[::1]",
-		"com.example.app:/cb":                        "",
-		"https://a.example.com;script-src */cb":      "",
-		"https://a.example.com;frame-ancestors=x/cb": "",
-		"https://user@a.example.com/":                "",
-		"":                                           "",
-	} {
-		if got := originOf(uri); got != want {
-			t.Errorf("originOf(%q): got %q, want %q", uri, got, want)
-		}
-	}
-}
-
 // FuzzRedirectAllowed holds what is true of every URI that a browser is sent to:
 // it is registered, or differs from a registered one only in what C4.19 allows.
 func FuzzRedirectAllowed(f *testing.F) {

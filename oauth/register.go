@@ -62,7 +62,7 @@ func (s *Server) register(w http.ResponseWriter, r *http.Request) error {
 	if err := s.mayRegister(r, open); err != nil {
 		return err
 	}
-	m, _, err := readRegistration(r)
+	m, _, err := s.readRegistration(r)
 	if err != nil {
 		return err
 	}
@@ -133,13 +133,13 @@ func headerToken(r *http.Request) string {
 
 // readRegistration reads and checks client metadata. The members of RFC 7592
 // section 2.2 come beside.
-func readRegistration(r *http.Request) (*registration, *clientInformation, error) {
+func (s *Server) readRegistration(r *http.Request) (*registration, *clientInformation, error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		return nil, nil, refusal(http.StatusUnsupportedMediaType, "invalid_request", "Content-Type has to be application/json").because(err)
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, unreadable(err)
 	}
 	// Two members of one name would be two opinions of what was asked for.
 	var given clientInformation
@@ -149,7 +149,14 @@ func readRegistration(r *http.Request) (*registration, *clientInformation, error
 	if err := json.Unmarshal(body, &given); err != nil {
 		return nil, nil, errMetadata("The client metadata is not well-formed").because(err)
 	}
-	return &given.registration, &given, given.registration.complete()
+	m := &given.registration
+	if err := m.complete(); err != nil {
+		return nil, nil, err
+	}
+	if m.JWKSURI != "" && s.web.client == nil {
+		return nil, nil, errMetadata("jwks_uri is not supported")
+	}
+	return m, &given, s.web.checkSector(r.Context(), m)
 }
 
 // checkMembers refuses a body that is no object, or has a member twice.
@@ -178,11 +185,15 @@ func checkMembers(body []byte) error {
 	return nil
 }
 
-// giveSecret sees to it that a confidential client has a secret, and a public one
-// none.
+func usesSecret(c *tenancy.Client) bool {
+	return c.TokenEndpointAuthMethod == authBasic || c.TokenEndpointAuthMethod == authPost
+}
+
+// giveSecret sees to it that a client has a secret if it proves itself by one, and
+// else none.
 func giveSecret(ctx context.Context, c *tenancy.Client) (err error) {
 	switch {
-	case c.IsPublic():
+	case !usesSecret(c):
 		c.Secret, c.SecretHash, c.PreviousSecret, c.PreviousSecretHash, c.PreviousUntil = "", "", "", "", 0
 	case c.Secret == "":
 		c.Secret = tenancy.NewID("", 64)
@@ -247,7 +258,7 @@ func (s *Server) clientConfiguration(w http.ResponseWriter, r *http.Request) err
 // a new client (RFC 7592 section 2.2).
 func (s *Server) replaceClient(w http.ResponseWriter, r *http.Request, c *tenancy.Client, token string) error {
 	ctx := r.Context()
-	m, given, err := readRegistration(r)
+	m, given, err := s.readRegistration(r)
 	switch {
 	case err != nil:
 		return err

@@ -161,8 +161,6 @@ func TestRegistrationRefuses(t *testing.T) {
 		{"invalid_client_metadata", map[string]any{"grant_types": []string{grantTokenExchange}}},
 		{"invalid_client_metadata", map[string]any{"scope": "openid read:orders"}},
 		{"invalid_client_metadata", map[string]any{"audience": orders}},
-		{"invalid_client_metadata", map[string]any{"token_endpoint_auth_method": "private_key_jwt"}},
-		{"invalid_client_metadata", map[string]any{"jwks_uri": "https://new.example.net/jwks"}},
 		{"invalid_client_metadata", map[string]any{"id_token_signed_response_alg": "none"}},
 		{"invalid_client_metadata", map[string]any{"id_token_signed_response_alg": "HS256"}},
 		{"invalid_client_metadata", map[string]any{"logo_uri": "javascript:alert(1)"}},

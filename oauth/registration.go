@@ -25,14 +25,15 @@ type registration struct {
 	Backchannel     string   `json:"backchannel_logout_uri,omitempty"`
 	IDTokenAlg      string   `json:"id_token_signed_response_alg"`
 	Scope           string   `json:"scope,omitempty"`
+
+	// With public subjects alone it says nothing but whose callbacks these are.
+	SectorIdentifier string `json:"sector_identifier_uri,omitempty"`
+	tenancy.RegisteredKeys
 	tenancy.ClientInformation
 
 	// What cannot be had here: asking for it is an error, not something to leave
 	// out silently.
 	Audience          json.RawMessage `json:"audience,omitempty"`
-	JWKS              json.RawMessage `json:"jwks,omitempty"`
-	JWKSURI           json.RawMessage `json:"jwks_uri,omitempty"`
-	SectorIdentifier  json.RawMessage `json:"sector_identifier_uri,omitempty"`
 	SoftwareStatement json.RawMessage `json:"software_statement,omitempty"`
 }
 
@@ -60,15 +61,12 @@ func (m *registration) complete() error {
 	}
 	m.AuthMethod, m.ApplicationType = or(m.AuthMethod, authBasic), or(m.ApplicationType, "web")
 	m.IDTokenAlg = or(m.IDTokenAlg, "RS256")
-	for name, value := range map[string]json.RawMessage{"audience": m.Audience, "jwks": m.JWKS, "jwks_uri": m.JWKSURI, "sector_identifier_uri": m.SectorIdentifier} {
-		if len(value) > 0 && string(value) != "null" {
-			return errMetadata("%s is not supported", name)
-		}
-	}
 	switch {
+	case len(m.Audience) > 0 && string(m.Audience) != "null":
+		return errMetadata("audience is not supported")
 	case len(m.SoftwareStatement) > 0 && string(m.SoftwareStatement) != "null":
 		return refusal(http.StatusBadRequest, "invalid_software_statement", "Software statements are not supported")
-	case !slices.Contains([]string{authNone, authBasic, authPost}, m.AuthMethod):
+	case !slices.Contains([]string{authNone, authBasic, authPost, authPrivateKey}, m.AuthMethod):
 		return errMetadata("token_endpoint_auth_method %s is not supported", truncate(m.AuthMethod, 60))
 	case !slices.Contains([]string{"web", "native"}, m.ApplicationType):
 		return errMetadata("application_type is web or native")
@@ -97,7 +95,34 @@ func (m *registration) complete() error {
 			return errMetadata("Scope %s cannot be registered", truncate(s, 100))
 		}
 	}
+	if err := m.checkKeys(); err != nil {
+		return err
+	}
 	return m.checkURIs()
+}
+
+// checkKeys holds that there are keys where they are needed, in one place, and
+// that those which are sent are good for something.
+func (m *registration) checkKeys() (err error) {
+	if m.JWKS, err = compactJSON(m.JWKS); err != nil {
+		return errMetadata("jwks is not well-formed").because(err)
+	}
+	switch {
+	case m.Alg != "" && (m.AuthMethod != authPrivateKey || assertionMethods[m.Alg] == nil):
+		return errMetadata("token_endpoint_auth_signing_alg %s is not supported", truncate(m.Alg, 60))
+	case m.JWKS != nil && m.JWKSURI != "": // RFC 7591 section 2
+		return errMetadata("jwks and jwks_uri cannot both be given")
+	case m.AuthMethod == authPrivateKey && m.JWKS == nil && m.JWKSURI == "":
+		return errMetadata("private_key_jwt needs jwks or jwks_uri")
+	case len(m.JWKS) > longestJWKS:
+		return errMetadata("jwks is longer than %d bytes", longestJWKS)
+	case m.JWKS == nil:
+		return nil
+	}
+	if _, err := parseKeySet(m.JWKS, m.Alg); err != nil {
+		return errMetadata("jwks: %v", err)
+	}
+	return nil
 }
 
 func or(value, fallback string) string {
@@ -123,7 +148,7 @@ func (m *registration) checkURIs() error {
 			return errRedirectURI("redirect_uris: %s is not https", truncate(uri, 200))
 		}
 	}
-	uris := slices.Concat(m.LoggedOutURIs, []string{m.LogoURI, m.InitiateLogin, m.Backchannel, m.ClientURI, m.PolicyURI, m.TermsURI})
+	uris := slices.Concat(m.LoggedOutURIs, []string{m.LogoURI, m.InitiateLogin, m.Backchannel, m.JWKSURI, m.SectorIdentifier, m.ClientURI, m.PolicyURI, m.TermsURI})
 	for _, uri := range uris {
 		if uri != "" && (!strings.HasPrefix(uri, "https://") || !followable(uri) || strings.Contains(uri, "*") || len(uri) > 2048) {
 			return errMetadata("%s is no address beginning with https://", truncate(uri, 200))
@@ -150,7 +175,9 @@ func (m *registration) into(c *tenancy.Client) {
 	if m.Backchannel != "" {
 		c.Logout = &tenancy.LogoutOptions{BackchannelURLs: []string{m.Backchannel}}
 	}
-	c.Registration.Scope, c.Registration.ClientInformation = m.Scope, m.ClientInformation
+	*c.Registration = tenancy.Registration{
+		Scope: m.Scope, SectorIdentifier: m.SectorIdentifier, RegisteredKeys: m.RegisteredKeys, ClientInformation: m.ClientInformation,
+	}
 }
 
 // metadataOf is the metadata of a registered client, as it is now: an
@@ -159,7 +186,8 @@ func metadataOf(c *tenancy.Client) registration {
 	m := registration{
 		RedirectURIs: c.Callbacks, AuthMethod: c.TokenEndpointAuthMethod, GrantTypes: c.GrantTypes, ResponseTypes: []string{},
 		Name: c.Name, ApplicationType: "web", LogoURI: c.LogoURI, InitiateLogin: c.InitiateLoginURI, LoggedOutURIs: c.AllowedLogoutURLs,
-		IDTokenAlg: c.JWT.Alg, Scope: c.Registration.Scope, ClientInformation: c.Registration.ClientInformation,
+		IDTokenAlg: c.JWT.Alg, Scope: c.Registration.Scope, SectorIdentifier: c.Registration.SectorIdentifier,
+		RegisteredKeys: c.Registration.RegisteredKeys, ClientInformation: c.Registration.ClientInformation,
 	}
 	if c.AppType == "native" {
 		m.ApplicationType = "native"

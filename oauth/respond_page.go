@@ -87,7 +87,7 @@ func writePage(ctx context.Context, w http.ResponseWriter, status int, p page) {
 // formTarget is the source expression of where a form's answer redirects, which
 // browsers hold against form-action too.
 func formTarget(uri string) string {
-	if origin := originOf(uri); origin != "" {
+	if origin := tenancy.OriginOf(uri); origin != "" {
 		return " " + origin
 	}
 	if u, err := url.Parse(uri); err == nil && u.Scheme != "" && u.Scheme != "http" && u.Scheme != "https" {

@@ -29,7 +29,7 @@ type webMessage struct {
 // that opened or framed it, if that is of the redirect URI's origin. The caller
 // has checked that the origin is registered (C3.3).
 func respondWebMessage(w http.ResponseWriter, uri string, list []parameter) {
-	origin := originOf(uri)
+	origin := tenancy.OriginOf(uri)
 	message := webMessage{Type: "authorization_response", Response: make(map[string]string, len(list))}
 	for _, p := range list {
 		message.Response[p.name] = p.value

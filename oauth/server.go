@@ -39,6 +39,10 @@ type Config struct {
 	// 429 for one too many. Nil counts nothing.
 	Limit func(ctx context.Context, h http.Header, client string) error
 
+	// Client reads what clients publish at addresses of their choice, as in
+	// jwks_uri. Nil means that they cannot name any.
+	Client HTTPClient
+
 	// Log receives faults, once each. Default slog.Default().
 	Log *slog.Logger
 }
@@ -57,6 +61,7 @@ type Server struct {
 	routes   map[string]route
 	provider *provider
 	verified *verifiedTokens
+	web      *clientWeb
 }
 
 // New makes a server.
@@ -86,6 +91,7 @@ func New(c Config) (*Server, error) {
 	if s.log == nil {
 		s.log = slog.Default()
 	}
+	s.web = newClientWeb(c.Client, s.now)
 	s.provider = newProvider(s)
 	s.routes = s.table()
 	return s, nil

@@ -59,7 +59,10 @@ func TestHead(t *testing.T) { // C0.7
 func TestCORS(t *testing.T) { // C4.17, C9.45
 	t.Parallel()
 	f := newFixture(t)
-	f.updateClient("acme", spaID, func(c *tenancy.Client) { c.AllowedOrigins = []string{"https://other.example.com/"} })
+	f.updateClient("acme", spaID, func(c *tenancy.Client) {
+		c.AllowedOrigins = []string{"https://other.example.com/", "https://*.preview.example.com"}
+	})
+	f.updateClient("acme", thirdPartyID, func(c *tenancy.Client) { c.WebOrigins = []string{"https://*.third.example.net"} })
 	ask := func(tenant, method, path, origin, client string) http.Header {
 		r := newForm(path, values("grant_type", grantRefreshToken, "client_id", client, "refresh_token", "x", "token", "x"))
 		r.Method = method
@@ -79,6 +82,13 @@ func TestCORS(t *testing.T) { // C4.17, C9.45
 		{"acme", "OPTIONS", "/oauth/token", "https://evil.example", "", ""},
 		{"acme", "POST", "/oauth/token", "https://app.example.com.evil.example", spaID, ""},
 		{"acme", "POST", "/oauth/token", "null", spaID, ""},
+		{"acme", "OPTIONS", "/oauth/token", "https://pr-1.preview.example.com", "", "https://pr-1.preview.example.com"},
+		{"acme", "POST", "/oauth/token", "https://pr-1.preview.example.com", spaID, "https://pr-1.preview.example.com"},
+		{"acme", "POST", "/oauth/token", "https://a.pr-1.preview.example.com", spaID, ""},
+		{"acme", "POST", "/oauth/token", "https://preview.example.com", spaID, ""},
+		{"acme", "POST", "/oauth/token", "https://pr-1.preview.example.com", thirdPartyID, ""},
+		{"widgets", "OPTIONS", "/oauth/token", "https://pr-1.preview.example.com", "", ""},
+		{"acme", "OPTIONS", "/oauth/token", "https://a.third.example.net", "", ""}, // no wildcards for third parties
 		{"acme", "OPTIONS", "/userinfo", "https://app.example.com", "", "https://app.example.com"},
 		{"acme", "OPTIONS", "/authorize", "https://app.example.com", "", ""},
 		{"acme", "GET", "/.well-known/jwks.json", "https://evil.example", "", "*"},

@@ -126,7 +126,7 @@ func TestBackupElsewhere(t *testing.T) {
 // TestBackupOperationEnds: one at a time of a tenant; one whose process ended is done
 // anew, one that failed can be retried, and one whose tenant goes leaves no file.
 func TestBackupOperationEnds(t *testing.T) {
-	w := storing(t, 700, 0)
+	w := storing(t, 400, 0)
 	dir := w.Backups.Dir
 	killed(t, func(progress func(tenancy.Progress)) {
 		_, _, _ = w.BackupNow(t.Context(), "acme", func(p tenancy.Progress) {

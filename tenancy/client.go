@@ -61,8 +61,19 @@ type Client struct {
 // Registration is what a client that registered itself said of itself and what is
 // only told again (RFC 7591 section 2).
 type Registration struct {
-	Scope string `json:"scope,omitempty"`
+	Scope            string `json:"scope,omitempty"`
+	SectorIdentifier string `json:"sector_identifier_uri,omitempty"`
+	RegisteredKeys
 	ClientInformation
+}
+
+// RegisteredKeys is where the keys are that a client which registered itself signs
+// its assertions with: in JWKS or at the address JWKSURI, never both. They count
+// beside its [ClientCredentials].
+type RegisteredKeys struct {
+	JWKS    json.RawMessage `json:"jwks,omitempty"`
+	JWKSURI string          `json:"jwks_uri,omitempty"`
+	Alg     string          `json:"token_endpoint_auth_signing_alg,omitempty"` // the only one that counts; empty for any
 }
 
 // ClientInformation is for people who look at a client.

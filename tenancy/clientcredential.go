@@ -87,11 +87,20 @@ func ParsePublicKey(text string) (*PublicKey, error) {
 	default:
 		return nil, errors.New("it is neither PUBLIC KEY nor CERTIFICATE")
 	}
-	var err error
+	return k, k.complete()
+}
+
+// NewPublicKey is [ParsePublicKey] for a key that was read elsewhere.
+func NewPublicKey(key crypto.PublicKey) (*PublicKey, error) {
+	k := &PublicKey{Key: key}
+	return k, k.complete()
+}
+
+func (k *PublicKey) complete() (err error) {
 	if k.DER, err = x509.MarshalPKIXPublicKey(k.Key); err != nil {
-		return nil, errors.New("keys of this kind are not supported")
+		return errors.New("keys of this kind are not supported")
 	}
-	return k, k.check()
+	return k.check()
 }
 
 func (k *PublicKey) check() error {

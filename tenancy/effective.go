@@ -62,7 +62,7 @@ func readSettings(ctx context.Context) (*Settings, error) {
 	}
 	s.values = make(map[string]any, len(settingKeys))
 	for key := range settingKeys {
-		if v := s.Raw(key); v != nil {
+		if v := s.Raw(key); v != nil && !isTemplate(key) {
 			s.values[key] = decodeSetting(v)
 		}
 	}
@@ -130,6 +130,16 @@ func (s *Settings) Bool(key string) bool {
 	return v
 }
 
+// Switched returns a switch that is a member of an object, and what is given where
+// it was never set.
+func (s *Settings) Switched(key, member string, unset bool) bool {
+	object, _ := s.values[key].(map[string]any)
+	if on, ok := object[member].(bool); ok {
+		return on
+	}
+	return unset
+}
+
 // Int returns a number, cut to an integer, or 0.
 func (s *Settings) Int(key string) int {
 	v, _ := s.values[key].(float64)
@@ -182,12 +192,16 @@ func (s *Settings) View(view string) (map[string]json.RawMessage, error) {
 	return nestFlags(flat)
 }
 
-// nestFlags gathers the keys of flags in one object.
+// nestFlags gathers the keys of flags in one object, and leaves those out that
+// have routes of their own.
 func nestFlags(flat map[string]json.RawMessage) (map[string]json.RawMessage, error) {
 	flags := make(map[string]json.RawMessage)
 	for key, v := range flat {
-		if name, ok := strings.CutPrefix(key, flagPrefix); ok {
+		name, ok := strings.CutPrefix(key, flagPrefix)
+		if ok {
 			flags[name] = v
+		}
+		if ok || isTemplate(key) {
 			delete(flat, key)
 		}
 	}

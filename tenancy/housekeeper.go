@@ -107,6 +107,7 @@ func (h *Housekeeper) chores() []chore {
 		{"request_keys", "expires_at <= ?", At(now)}, // it has a day already
 		{"logouts", "expires_at <= ?", gone},
 		{"outgoing_mails", "expires_at <= ?", gone},
+		{"tickets", "expires_at <= ?", gone},
 	}
 	if h.LogRetention > 0 {
 		list = append(list, chore{"logs", "date <= ?", At(now.Add(-h.LogRetention))})

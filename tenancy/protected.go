@@ -40,7 +40,7 @@ var homebound = []string{
 	"sessions", "logouts", "login_sessions", "pushed_requests", "client_assertions", "login_attempts", "grants", "invitations", "deliveries",
 	"request_keys",
 	"tenants", "change_log", "operations", "operation_events", "sync_state", "sync_targets", "counters",
-	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails", "upstream_logins",
+	"custom_domains", "files", "file_locks", "fallbacks", "outgoing_mails", "upstream_logins", "tickets",
 }
 
 // exported are the tables of an export, with those columns it has.

@@ -2,6 +2,7 @@ package tenancy
 
 import (
 	"context"
+	"encoding/json"
 	"maps"
 	"net/http"
 	"slices"
@@ -40,6 +41,36 @@ func CheckQuotas(set map[string]int64) error {
 // QuotaExceeded is the answer to what would be one too many.
 func QuotaExceeded(kind string, limit int64) error {
 	return Errorf(http.StatusForbidden, "quota_exceeded", "The tenant can have at most %d %s", limit, strings.ReplaceAll(kind, "_", " "))
+}
+
+// QuotaCrossed is the event of having n rows of a kind where there can be most, if
+// that is just four fifths of it or all, and whether it is.
+func QuotaCrossed(kind string, n, most int64) (Event, bool) {
+	if most == 0 || n != most && n != (most*4+4)/5 {
+		return Event{}, false
+	}
+	details, _ := json.Marshal(map[string]any{"quota": kind, "used": n, "limit": most}) // plain data always has a form in JSON
+	return Event{Type: "limit_wc", Description: "Quota of " + kind, Details: details}, true
+}
+
+// QuotaOfUsers is for whoever adds a user to the entered tenant: the guards for the
+// batch, and how many users there are then and can be; limit 0 is any number. One too
+// many is [QuotaExceeded].
+func QuotaOfUsers(ctx context.Context) (guards []Stmt, n, limit int64, err error) {
+	t, err := Current(ctx)
+	if err != nil {
+		return nil, 0, 0, err
+	}
+	if limit = t.Quota("users"); limit == 0 {
+		return nil, 0, 0, nil
+	}
+	if n, err = Users.Count(ctx, Filter{}); err != nil {
+		return nil, 0, 0, err
+	}
+	if n >= limit {
+		return nil, n, limit, QuotaExceeded("users", limit)
+	}
+	return WithinQuota(ctx, Users.Name(), n, limit), n + 1, limit, nil
 }
 
 // WithinQuota are the guards of a batch that adds one to the rows of a table, of

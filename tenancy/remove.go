@@ -126,5 +126,6 @@ func EndAccess(ctx context.Context, userID string, why LogoutReason) []Stmt {
 	return append(EndSessions(ctx, why, "user_id = ?", userID),
 		LoginSessions.RemoveWhere(ctx, "user_id = ?", userID),
 		Grants.RemoveWhere(ctx, "user_id = ?", userID),
+		Tickets.RemoveWhere(ctx, "user_id = ?", userID),
 	)
 }

@@ -78,11 +78,12 @@ type LoginSession struct {
 	Denied          bool         `json:"-"` // the person gave up
 	DeniedReason    string       `json:"-"` // what an identity provider elsewhere said instead; may be empty
 
-	// What the person is asked to approve. The dispatcher writes the first two,
+	// What the person is asked to approve. The dispatcher writes the first three,
 	// the page Approved.
-	AskedScope string `json:"-"` // separated by spaces
-	AskedOf    string `json:"-"` // of whom and for which organization; empty while nothing is asked
-	Approved   bool   `json:"-"`
+	AskedScope    string `json:"-"` // separated by spaces
+	AskedAudience string `json:"-"` // identifier of the resource server that defines those which are its own; may be empty
+	AskedOf       string `json:"-"` // of whom and for which organization; empty while nothing is asked
+	Approved      bool   `json:"-"`
 
 	CompletedAt Time `json:"-"` // when the answer was given; a transaction completes once
 	ExpiresAt   Time `json:"-"`

@@ -24,7 +24,7 @@ type setting struct {
 type check func(path string, value json.RawMessage) error
 
 // settingKeys are all settings (contract C5.35).
-var settingKeys = withFlags(map[string]setting{
+var settingKeys = withTemplates(withFlags(map[string]setting{
 	"friendly_name":           {check: textUpTo(100)},
 	"picture_url":             {check: webURL, inheritable: true},
 	"support_email":           {check: emailAddress, inheritable: true},
@@ -68,7 +68,7 @@ var settingKeys = withFlags(map[string]setting{
 	"pushed_authorization_requests_supported":       {check: boolean, fallback: json.RawMessage(`true`), inheritable: true},
 	"require_pushed_authorization_requests":         {check: boolean, fallback: json.RawMessage(`false`), inheritable: true},
 	fixedSetting:                                    {check: alwaysTrue, fallback: json.RawMessage(`true`)},
-})
+}))
 
 // fixedSetting is returned and can be given, but never differs from its default.
 const fixedSetting = "authorization_response_iss_parameter_supported"

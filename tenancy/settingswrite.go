@@ -50,15 +50,31 @@ func writeSettings(ctx context.Context, changes map[string]json.RawMessage, pin 
 	if err != nil {
 		return err
 	}
-	s, err := readSettings(ctx)
+	s, row, err := settingsToWrite(ctx)
 	if err != nil {
 		return err
+	}
+	return s.write(ctx, row, changes, pin, references...)
+}
+
+// settingsToWrite are the entered tenant's settings with the row of its own, as it
+// is now.
+func settingsToWrite(ctx context.Context) (*Settings, *SettingsRow, error) {
+	s, err := readSettings(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	row, err := settingsRow(ctx, SettingsOwn)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	s.own = row.Values
+	return s, row, nil
+}
+
+// write stores changes of the own settings if nobody else changed any since row was
+// read.
+func (s *Settings) write(ctx context.Context, row *SettingsRow, changes map[string]json.RawMessage, pin bool, also ...Stmt) error {
 	own := maps.Clone(row.Values)
 	if own == nil {
 		own = make(map[string]json.RawMessage)
@@ -79,7 +95,7 @@ func writeSettings(ctx context.Context, changes map[string]json.RawMessage, pin 
 	if row.Revision == 0 {
 		write = SettingsRows.Insert
 	}
-	return Commit(ctx, append(references, write(ctx, row))...)
+	return Commit(ctx, append(also, write(ctx, row))...)
 }
 
 // staysInherited reports whether writing the value to the key changes nothing:
@@ -102,7 +118,7 @@ func flattenPatch(patch map[string]json.RawMessage) (map[string]json.RawMessage,
 	for _, name := range sortedKeys(patch) {
 		value := patch[name]
 		if name != "flags" {
-			if _, ok := settingKeys[name]; !ok || strings.HasPrefix(name, flagPrefix) {
+			if _, ok := settingKeys[name]; !ok || strings.HasPrefix(name, flagPrefix) || isTemplate(name) {
 				return nil, unknownSetting(name)
 			}
 			changes[name] = value

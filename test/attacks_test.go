@@ -227,10 +227,14 @@ var attackPlan = []module{
 	}},
 }
 
-// TestAttacks runs attacks A15 to A35; those on hosts, bodies and limits are where
-// these are tested.
+// TestAttacks runs attacks A01 to A35; those on hosts, bodies and limits are where
+// these are tested, and A23 in TestUpstreamAttacks.
 func TestAttacks(t *testing.T) {
 	o := startProvider(t)
+	plan(t, o, foreignAttackPlan)
+	plan(t, o, memberAttackPlan)
+	plan(t, o, addressAttackPlan)
+	plan(t, o, redirectAttackPlan)
 	plan(t, o, attackPlan)
 	plan(t, o, serverAttackPlan)
 }

@@ -152,6 +152,10 @@ func tryClient(t *testing.T, script string, config any) clientRun {
 	cmd := exec.CommandContext(ctx, "node", script)
 	cmd.Dir = "clients"
 	cmd.Env = append(os.Environ(), "CHROMIUM="+chromium)
+	// Libraries that cannot be told whom to trust verify by what Node.js trusts.
+	if members, ok := config.(map[string]any); ok && members["caFile"] != nil {
+		cmd.Env = append(cmd.Env, fmt.Sprint("NODE_EXTRA_CA_CERTS=", members["caFile"]))
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(input), &stdout, &stderr
 	// A killed script would leave its browser behind; on SIGTERM it takes the browser with it.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

@@ -71,7 +71,10 @@ func expectedFailures(t testing.TB) map[string]string {
 // TestExpectedFailures: every line is about a module that there is.
 func TestExpectedFailures(t *testing.T) {
 	known := map[string]bool{}
-	for _, p := range [][]module{basicPlan, configPlan, registrationPlan, logoutPlan, backchannelPlan, attackPlan, serverAttackPlan} {
+	for _, p := range [][]module{
+		basicPlan, configPlan, registrationPlan, logoutPlan, backchannelPlan, attackPlan, serverAttackPlan,
+		foreignAttackPlan, memberAttackPlan, addressAttackPlan, redirectAttackPlan, upstreamAttackPlan(nil),
+	} {
 		for _, m := range p {
 			if known[m.id] {
 				t.Errorf("module %s is there twice", m.id)
@@ -164,7 +167,7 @@ func startProvider(t *testing.T) *provider {
 	return conform.provider
 }
 
-func newProvider(t *testing.T, g *gateway, tenant string) *provider {
+func newProvider(t testing.TB, g *gateway, tenant string) *provider {
 	o := &provider{gateway: g, tenant: tenant}
 	g.platform(t).call(t, http.MethodPost, "/tenants", map[string]any{"id": tenant, "friendly_name": tenant}).want(t, http.StatusCreated)
 	o.api = g.platform(t).on(tenant)

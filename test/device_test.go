@@ -10,39 +10,32 @@ import (
 	"testing"
 )
 
-// television registers a client for devices in acme.
-func (j *mainJob) television(t *testing.T) string {
+// television registers a client for devices.
+func (a api) television(t *testing.T) string {
 	t.Helper()
-	acme := j.platform(t).on("acme")
-	c := acme.create(t, "/clients", map[string]any{
+	c := a.create(t, "/clients", map[string]any{
 		"name": "Television", "app_type": "native", "token_endpoint_auth_method": "none",
 		"grant_types": []string{"urn:ietf:params:oauth:grant-type:device_code", "refresh_token"},
 	})
 	id := c["client_id"].(string)
-	acme.enableConnection(t, id)
+	a.enableConnection(t, id)
 	return id
 }
 
-// deviceCode has the television ask for a code.
-func (j *mainJob) deviceCode(t *testing.T, client string) map[string]any {
+// deviceCode has the television of a tenant ask for a code.
+func (g *gateway) deviceCode(t *testing.T, tenant, client string) map[string]any {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, j.issuer("acme")+"oauth/device/code", strings.NewReader(url.Values{
-		"client_id": {client}, "scope": {"openid profile offline_access"},
-	}.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	var m map[string]any
-	j.do(t, req).want(t, http.StatusOK).json(t, &m)
+	form := url.Values{"client_id": {client}, "scope": {"openid profile offline_access"}}
+	g.post(t, g.issuer(tenant)+"oauth/device/code", form).want(t, http.StatusOK).json(t, &m)
 	return m
 }
 
 // SC-055 through the gateway: a person connects a television by the link it shows.
 func TestDevice(t *testing.T) {
 	j := startMainJob(t)
-	client := j.television(t)
-	device := j.deviceCode(t, client)
+	client := j.platform(t).on("acme").television(t)
+	device := j.deviceCode(t, "acme", client)
 	poll := func() answer {
 		return j.token(t, "acme", url.Values{
 			"grant_type": {"urn:ietf:params:oauth:grant-type:device_code"}, "client_id": {client}, "device_code": {device["device_code"].(string)},
@@ -76,7 +69,7 @@ func TestDevice(t *testing.T) {
 	j.token(t, "acme", url.Values{"grant_type": {"refresh_token"}, "client_id": {client}, "refresh_token": {tokens.member(t, "refresh_token")}}).want(t, http.StatusOK)
 
 	// The same browser is logged in now, and refuses the next one.
-	device = j.deviceCode(t, client)
+	device = j.deviceCode(t, "acme", client)
 	p = v.submit(v.open(j.issuer("acme")+"activate"), map[string]string{"user_code": device["user_code"].(string)})
 	p = v.submit(p, map[string]string{"action": "deny"})
 	if !strings.Contains(p.body, "was not connected") {
@@ -94,13 +87,13 @@ func TestDevicePages(t *testing.T) {
 	requireClients(t)
 	requireChromium(t)
 	j := startMainJob(t)
-	client := j.television(t)
+	client := j.platform(t).on("acme").television(t)
 	dir := os.Getenv("SCREENSHOTS")
 	if dir == "" {
 		dir = t.TempDir()
 	}
 	for _, viewport := range []string{"desktop", "phone"} {
-		device := j.deviceCode(t, client)
+		device := j.deviceCode(t, "acme", client)
 		for name, c := range map[string]struct {
 			config map[string]any
 			status int

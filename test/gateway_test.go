@@ -273,7 +273,13 @@ func (g *gateway) get(t testing.TB, tenant, path string) answer {
 // token posts to a tenant's token endpoint.
 func (g *gateway) token(t testing.TB, tenant string, form url.Values) answer {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, g.issuer(tenant)+"oauth/token", strings.NewReader(form.Encode()))
+	return g.post(t, g.issuer(tenant)+"oauth/token", form)
+}
+
+// post sends a form.
+func (g *gateway) post(t testing.TB, link string, form url.Values) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, link, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}

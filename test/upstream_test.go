@@ -21,7 +21,7 @@ func TestLoginElsewhere(t *testing.T) {
 	op, evil := upstreamtest.Start(t, "platform", secret), upstreamtest.Start(t, "platform", secret)
 	op.Person(map[string]any{"sub": "42", "email": "ben@example.net", "email_verified": true, "name": "Ben"})
 	g, config := withoutAdministrator(t)
-	config = strings.Replace(config, "keys RS256 ES256 EdDSA", "keys RS256\n\t\tconnections {\n\t\t\tallow_private\n\t\t}", 1)
+	config = strings.Replace(config, "private_networks 127.0.0.2/32", "private_networks 127.0.0.0/8", 1)
 	p := startProcess(t, g, config)
 	cp := p.platform(t)
 	tenants := []string{"acme", "widgets"}

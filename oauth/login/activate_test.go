@@ -159,6 +159,68 @@ func TestActivateGuesses(t *testing.T) {
 	}
 }
 
+// describe stores an API, one of whose two scopes says what it means, and returns
+// its identifier.
+func (h *house) describe(tenant, name string) string {
+	rs := &tenancy.ResourceServer{
+		Row: tenancy.Row{ID: "rs_1"}, Name: name, Identifier: "https://orders.example.com",
+		Scopes: []tenancy.Scope{{Value: "read:orders", Description: "See what you ordered, and <when>"}, {Value: "write:orders"}},
+	}
+	h.commit(tenant, tenancy.ResourceServers.Insert(h.inside[tenant], rs))
+	return rs.Identifier
+}
+
+// C2.28, C4.66: what is asked is told by the API's own words, under its name, and
+// apart from what concerns the account. Another tenant's words for it are not used,
+// nor those of an API that is gone.
+func TestApprovalDescribesScopes(t *testing.T) {
+	t.Parallel()
+	for _, screen := range []string{"/u/consent", "/u/device"} {
+		h := newHouse(t)
+		h.begin("acme")
+		h.describe("widgets", "Somebody else's")
+		ask := func(audience, scope string) string {
+			h.alter(func(ls *tenancy.LoginSession) {
+				ls.UserID, ls.AskedOf, ls.AskedAudience, ls.AskedScope = ada, tenancy.Join(ada, ""), audience, scope
+			})
+			w := h.do("acme", call{to: screen})
+			wantPage(t, w, http.StatusOK, "It would get")
+			checkAccessible(t, w.Body.String())
+			return w.Body.String()
+		}
+		const scopes = "openid email read:orders write:orders"
+		gone := ask("https://orders.example.com", scopes)
+		if !strings.Contains(gone, "<li>read:orders</li>") || strings.Contains(gone, "else") || !strings.Contains(gone, ">https://orders.example.com</h2>") {
+			t.Errorf("%s: an API that is gone: %s", screen, gone)
+		}
+		body := ask(h.describe("acme", "Orders & more"), scopes)
+		var at int
+		for _, text := range []string{
+			">Your account</h2>", "<li>Your email address</li>", ">Orders &amp; more</h2>",
+			"<li>See what you ordered, and &lt;when&gt;</li>", "<li>write:orders</li>", "<form",
+		} {
+			i := strings.Index(body[at:], text)
+			if i < 0 {
+				t.Errorf("%s: no %q where it belongs: %s", screen, text, body)
+			}
+			at += max(i, 0)
+		}
+		if strings.Contains(body, "<li>read:orders") || strings.Contains(body, "<script") {
+			t.Errorf("%s: %s", screen, body)
+		}
+		if only := ask("https://orders.example.com", "openid read:orders"); strings.Contains(only, "Your account") {
+			t.Errorf("%s: nothing of the account is asked: %s", screen, only)
+		}
+		if only := ask("", "openid profile"); strings.Count(only, "<h2") != 1 {
+			t.Errorf("%s: no API is asked for: %s", screen, only)
+		}
+		wantResume(t, h.post("acme", screen, "action", "accept"))
+		if !h.session("acme").Approved {
+			t.Errorf("%s: not approved", screen)
+		}
+	}
+}
+
 // C4.66, A19: consent and device approval take effect for the browser that was
 // asked only, by the button only, and for exactly what was shown.
 func TestApproval(t *testing.T) {

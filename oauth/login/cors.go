@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -40,7 +37,7 @@ func (p *Pages) allowOrigin(w http.ResponseWriter, r *http.Request, clientID str
 	if err != nil {
 		return err
 	}
-	if slices.Contains(origins, strings.ToLower(origin)) {
+	if origins.Allow(origin) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
 	return nil
@@ -48,40 +45,15 @@ func (p *Pages) allowOrigin(w http.ResponseWriter, r *http.Request, clientID str
 
 // originsOf returns the registered origins of a client of the entered tenant; of
 // all its clients where it is none of them.
-func originsOf(ctx context.Context, clientID string) ([]string, error) {
+func originsOf(ctx context.Context, clientID string) (*tenancy.Origins, error) {
 	if clientID != "" {
 		client, err := tenancy.CachedClient(ctx, clientID)
 		if err == nil {
-			return registeredOrigins(client), nil
+			return client.Origins(), nil
 		}
 		if !errors.Is(err, tenancy.ErrNotFound) {
 			return nil, err
 		}
 	}
-	return tenancy.Cached(ctx, "login origins", "", func(ctx context.Context) ([]string, error) {
-		clients, err := tenancy.Clients.Find(ctx, tenancy.Filter{})
-		if err != nil {
-			return nil, err
-		}
-		var all []string
-		for _, c := range clients {
-			all = append(all, registeredOrigins(&c)...)
-		}
-		slices.Sort(all)
-		return slices.Compact(all), nil
-	})
-}
-
-// registeredOrigins are a client's web origins, allowed origins, and the origins
-// of its callbacks, in lower case. One with a wildcard is no origin.
-func registeredOrigins(c *tenancy.Client) []string {
-	var list []string
-	for _, text := range slices.Concat(c.WebOrigins, c.AllowedOrigins, c.Callbacks) {
-		u, err := url.Parse(text)
-		if err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") || strings.Contains(u.Host, "*") {
-			continue
-		}
-		list = append(list, strings.ToLower(u.Scheme+"://"+u.Host))
-	}
-	return list
+	return tenancy.CachedOrigins(ctx)
 }

@@ -71,7 +71,7 @@ const (
 
 // Handles reports whether a path is one of these pages' (contract C4.11, C4.14).
 func (p *Pages) Handles(path string) bool {
-	return strings.HasPrefix(path, pagesPath) || path == signupPath || path == activatePath || path == callbackPath
+	return strings.HasPrefix(path, pagesPath) || path == signupPath || path == changePath || path == activatePath || path == callbackPath
 }
 
 // ServeHTTP serves the paths that [Pages.Handles] names. The request's context
@@ -83,6 +83,10 @@ func (p *Pages) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.EscapedPath() // exactly, "%2F" is no slash (contract C0.7)
 	if path == signupPath {
 		p.serveSignup(w, r)
+		return
+	}
+	if path == changePath {
+		p.serveChangePassword(w, r)
 		return
 	}
 	if path == stylesheetPath {
@@ -108,6 +112,9 @@ func (p *Pages) servePage(w http.ResponseWriter, r *http.Request, path string) e
 		return p.serveConnect(w, r)
 	case callbackPath:
 		return p.serveCallback(w, r)
+	}
+	if page, ok := ticketPages[path]; ok {
+		return p.serveTicket(w, r, page)
 	}
 	screen, ok := screenAt(path)
 	if !ok {

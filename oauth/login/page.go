@@ -18,7 +18,7 @@ var templateFiles embed.FS
 // screen's blocks.
 var templates = func() map[string]*template.Template {
 	set := make(map[string]*template.Template)
-	names := []string{errorTemplate, setupTemplate, setupDoneTemplate, activateTemplate, activatedResult}
+	names := []string{errorTemplate, setupTemplate, setupDoneTemplate, activateTemplate, activatedResult, verifyTemplate, resetTemplate, ticketDone}
 	for _, screen := range screens {
 		names = append(names, screen.Name)
 	}

@@ -78,13 +78,15 @@ var shots = []struct {
 	{"device", func(h *house) *httptest.ResponseRecorder {
 		h.alter(func(ls *tenancy.LoginSession) {
 			ls.UserID, ls.OrgID, ls.AskedOf, ls.AskedScope = ada, "org_1", tenancy.Join(ada, "org_1"), "openid profile offline_access read:orders"
+			ls.AskedAudience = h.describe("acme", "Orders")
 			ls.Request[tenancy.RequestDevice], ls.Request[tenancy.RequestUserCode] = "dc_1", userCode
 		})
 		return h.do("acme", call{to: "/u/device"})
 	}},
 	{"consent", func(h *house) *httptest.ResponseRecorder {
 		h.alter(func(ls *tenancy.LoginSession) {
-			ls.UserID, ls.AskedOf, ls.AskedScope = ada, tenancy.Join(ada, ""), "openid profile email offline_access read:orders"
+			ls.UserID, ls.AskedOf, ls.AskedScope = ada, tenancy.Join(ada, ""), "openid profile email offline_access read:orders write:orders"
+			ls.AskedAudience = h.describe("acme", "Orders")
 		})
 		return h.do("acme", call{to: "/u/consent"})
 	}},

@@ -1,6 +1,10 @@
 package login
 
 import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
 	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
@@ -25,9 +29,15 @@ var deviceScreen = Screen{
 
 // approvalView is what the templates of both screens show.
 type approvalView struct {
-	Account  string   // who is logged in
-	UserCode string   // as typed; empty for consent
-	Asks     []string // what the client would get, in words
+	Account  string // who is logged in
+	UserCode string // as typed; empty for consent
+	Asks     []asks // what the client would get
+}
+
+// asks is what the client would get of one place: the account, or an API.
+type asks struct {
+	Title string
+	Items []string // in words
 }
 
 func showApproval(s *step, _ *Problem) (any, error) {
@@ -38,10 +48,11 @@ func showApproval(s *step, _ *Problem) (any, error) {
 	if err != nil {
 		return nil, orGone(err)
 	}
-	return approvalView{
-		Account: userName(user), UserCode: s.session.Request[tenancy.RequestUserCode],
-		Asks: inWords(strings.Fields(s.session.AskedScope)),
-	}, nil
+	list, err := inWords(s.ctx, s.session.AskedAudience, strings.Fields(s.session.AskedScope))
+	if err != nil {
+		return nil, err
+	}
+	return approvalView{Account: userName(user), UserCode: s.session.Request[tenancy.RequestUserCode], Asks: list}, nil
 }
 
 // submitApproval stores that the person approved exactly what they were asked.
@@ -53,14 +64,13 @@ func submitApproval(s *step) error {
 	if s.form.Get("action") != "accept" {
 		return errMalformed
 	}
-	of, scope := s.session.AskedOf, s.session.AskedScope
+	of, audience, scope := s.session.AskedOf, s.session.AskedAudience, s.session.AskedScope
 	return s.store(func(ls *tenancy.LoginSession) {
-		ls.Approved = ls.AskedOf == of && ls.AskedScope == scope
+		ls.Approved = ls.AskedOf == of && ls.AskedAudience == audience && ls.AskedScope == scope
 	})
 }
 
-// scopeWords are the scopes with a meaning of their own, in words for people. One
-// that is not here is shown as it is.
+// scopeWords are the scopes with a meaning of their own, in words for people.
 var scopeWords = map[string]string{
 	"openid":         "", // who they are: the page says so by itself
 	"profile":        "Your name and picture",
@@ -70,16 +80,29 @@ var scopeWords = map[string]string{
 	"offline_access": "Access while you are not using it",
 }
 
-func inWords(scopes []string) []string {
-	var list []string
-	for _, scope := range scopes {
-		words, known := scopeWords[scope]
-		if !known {
-			words = scope
+// inWords is what scopes mean to people, grouped by where they are for: in our own
+// words what concerns the account, in the API's those that it defines. One that
+// nobody described is shown as it is, as is one of an API that is gone, which the
+// dispatcher will refuse.
+func inWords(ctx context.Context, audience string, scopes []string) ([]asks, error) {
+	account, api := asks{Title: "Your account"}, asks{Title: audience}
+	described := map[string]string{}
+	rs, err := tenancy.CachedResourceServer(ctx, audience)
+	switch {
+	case err == nil:
+		api.Title = cmp.Or(rs.Name, rs.Identifier)
+		for _, scope := range rs.Scopes {
+			described[scope.Value] = scope.Description
 		}
-		if words != "" {
-			list = append(list, words)
+	case !errors.Is(err, tenancy.ErrNotFound):
+		return nil, err
+	}
+	for _, scope := range scopes {
+		if words, known := scopeWords[scope]; !known {
+			api.Items = append(api.Items, cmp.Or(strings.TrimSpace(described[scope]), scope))
+		} else if words != "" {
+			account.Items = append(account.Items, words)
 		}
 	}
-	return list
+	return slices.DeleteFunc([]asks{account, api}, func(a asks) bool { return len(a.Items) == 0 }), nil
 }

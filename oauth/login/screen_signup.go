@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -94,7 +95,9 @@ func submitSignup(s *step) error {
 	guards := s.welcome(user)
 	now := tenancy.At(s.pages.now())
 	user.LastLogin, user.LastIP, user.LoginsCount = now, tenancy.VisitOf(s.ctx).ClientIP, 1
-	err = s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, c.Name, now) }, append(guards, insert(s.ctx, user, hash)...)...)
+	err = s.pages.oneMore(s.ctx, func(within []tenancy.Stmt) error {
+		return s.store(func(ls *tenancy.LoginSession) { authenticated(ls, user.ID, c.Name, now) }, slices.Concat(within, guards, insert(s.ctx, user, hash))...)
+	})
 	if errors.Is(err, tenancy.ErrStale) && s.invitation != nil {
 		return errInvitation
 	}
@@ -103,9 +106,10 @@ func submitSignup(s *step) error {
 		return errSignUp
 	}
 	if err != nil {
-		return err
+		return orFull(err)
 	}
 	s.recordSignup(a, user.ID, "ss", "Success Signup", c)
+	s.pages.verifyByMail(s.ctx, user)
 	s.recordLogin(user, c.Name)
 	return nil
 }

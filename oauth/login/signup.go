@@ -169,10 +169,12 @@ func (p *Pages) createAccount(r *http.Request, client *tenancy.Client, c offered
 	}
 	user, hash, err := a.create(ctx, c)
 	if err == nil {
-		err = tenancy.Commit(ctx, insert(ctx, user, hash)...)
+		err = p.oneMore(ctx, func(guards []tenancy.Stmt) error {
+			return tenancy.Commit(ctx, append(guards, insert(ctx, user, hash)...)...)
+		})
 	}
 	switch {
-	case errors.Is(err, tenancy.ErrConflict):
+	case errors.Is(err, tenancy.ErrConflict) && !errors.Is(err, tenancy.ErrStale):
 		event.Description = "Invalid sign up"
 		p.record(ctx, event)
 		return nil, errSignupExists
@@ -181,6 +183,7 @@ func (p *Pages) createAccount(r *http.Request, client *tenancy.Client, c offered
 	}
 	event.Type, event.Description, event.UserID = "ss", "Success Signup", user.ID
 	p.record(ctx, event)
+	p.verifyByMail(ctx, user)
 	_, id, _ := strings.Cut(user.ID, "|")
 	return &signedUp{ID: id, Email: user.Email, Username: user.Username, UserMetadata: user.UserMetadata}, nil
 }

@@ -257,7 +257,7 @@ func TestSignUpEndpointCORS(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t)
 	ctx := h.inside["acme"]
-	h.commit("acme", tenancy.Clients.Insert(ctx, &tenancy.Client{Row: tenancy.Row{ID: "other"}, AllowedOrigins: []string{"https://other.example.com"}}))
+	h.commit("acme", tenancy.Clients.Insert(ctx, &tenancy.Client{Row: tenancy.Row{ID: "other"}, IsFirstParty: true, AllowedOrigins: []string{"https://other.example.com", "https://*.preview.example.com"}}))
 	for _, tt := range []struct {
 		name, method, origin string
 		allowed              bool
@@ -265,6 +265,8 @@ func TestSignUpEndpointCORS(t *testing.T) {
 		{"preflight", "OPTIONS", "https://app.example.com", true},
 		{"preflight of any client", "OPTIONS", "https://other.example.com", true},
 		{"preflight of nobody", "OPTIONS", "https://evil.example", false},
+		{"preflight of a wildcard's", "OPTIONS", "https://a.preview.example.com", true},
+		{"preflight of two labels", "OPTIONS", "https://a.b.preview.example.com", false},
 		{"preflight of null", "OPTIONS", "null", false},
 		{"own origin", "POST", "https://app.example.com", true},
 		{"another client's", "POST", "https://other.example.com", false},

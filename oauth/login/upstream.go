@@ -42,7 +42,7 @@ const (
 
 // socialStrategies are those whose connections always get a button; the others do
 // where show_as_button says so.
-var socialStrategies = []string{"google-oauth2", "github", "oauth2"}
+var socialStrategies = []string{"google-oauth2", "github", "facebook", "apple", "windowslive", "oauth2"}
 
 // upstreams are the connections to elsewhere of this login, narrowed like
 // [step.connections]. named reports whether the request or the invitation means one
@@ -93,7 +93,9 @@ func (s *step) providers() (list []providerView, only bool, err error) {
 }
 
 // names are what providers are called where a connection has no display name.
-var names = map[string]string{"google-oauth2": "Google", "github": "GitHub"}
+var names = map[string]string{
+	"google-oauth2": "Google", "github": "GitHub", "facebook": "Facebook", "apple": "Apple", "windowslive": "Microsoft", "waad": "Microsoft",
+}
 
 // serveConnect sends a person to the identity provider of a connection.
 func (p *Pages) serveConnect(w http.ResponseWriter, r *http.Request) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func withProvider(t *testing.T) (*house, *upstreamtest.OP) {
 	t.Helper()
 	h, op := newHouse(t), upstreamtest.Start(t, "client-at-google", upstreamSecret)
 	op.Person(map[string]any{"sub": "42", "email": "Ben@Example.com", "email_verified": true, "name": "Ben"})
-	h.pages.upstream = &Upstream{Client: upstream.NewClient(true)}
+	h.pages.upstream = &Upstream{Client: upstream.NewClient([]netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")})}
 	for id, ctx := range h.inside {
 		h.commit(id,
 			tenancy.Connections.Insert(ctx, &tenancy.Connection{Row: tenancy.Row{ID: "con_google"}, Name: "google", Strategy: "google-oauth2"}),
@@ -114,6 +115,26 @@ func TestUpstreamAddressOpensNothing(t *testing.T) {
 	}
 }
 
+// A23, CVE-2026-14781: an address is verified by who names it. An ID token that says
+// "verified" of no address does not verify that of user info.
+func TestUpstreamVerifiedBySource(t *testing.T) {
+	h, op := withProvider(t)
+	h.begin("acme")
+	for subject, said := range map[string]any{"20": false, "21": nil, "22": true} {
+		person := map[string]any{"sub": subject, "email": subject + "@example.net"}
+		if said != nil {
+			person["email_verified"] = said
+		}
+		op.Person(person)
+		op.Alter(func(c jwt.MapClaims) { delete(c, "email"); c["email_verified"] = true })
+		wantResume(t, h.back("acme", op.Authorize(t, h.leave("acme"))))
+		u, err := tenancy.Users.Get(h.inside["acme"], "google-oauth2|google|"+subject)
+		if err != nil || u.Email != subject+"@example.net" || u.EmailVerified != (said == true) {
+			t.Errorf("user info says %v: %+v, %v", said, u, err)
+		}
+	}
+}
+
 // SC-097, C9.26: where the tenant's connection names another endpoint, nothing of
 // the control plane's is used, nobody is asked, and the login fails closed.
 func TestUpstreamSecretStaysHome(t *testing.T) {
@@ -173,6 +194,9 @@ func TestUpstreamBinding(t *testing.T) {
 		"issuer":   func(c jwt.MapClaims) { c["iss"] = "https://evil.test" },
 		"audience": func(c jwt.MapClaims) { c["aud"] = "other" },
 		"expired":  func(c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Hour).Unix() },
+		"undated":  func(c jwt.MapClaims) { delete(c, "iat") },
+		"to come":  func(c jwt.MapClaims) { c["iat"] = time.Now().Add(time.Hour).Unix() },
+		"party":    func(c jwt.MapClaims) { c["azp"] = "other" },
 		"nobody":   func(c jwt.MapClaims) { delete(c, "sub") },
 		"control":  func(c jwt.MapClaims) { c["sub"] = "4\x002" },
 	} {

@@ -72,8 +72,12 @@ func (s *step) joinUpstream(c offered, id *upstream.Identity) error {
 		user.AppMetadata, user.UserMetadata = i.AppMetadata, i.UserMetadata
 		guards = append(guards, i.StillOpen(s.ctx))
 	}
-	if err := s.storeUpstream(c, user, tenancy.Users.Insert, guards...); err != nil {
-		return err
+	err := s.pages.oneMore(s.ctx, func(within []tenancy.Stmt) error {
+		user.LoginsCount = 0 // each try is the first login
+		return s.storeUpstream(c, user, tenancy.Users.Insert, slices.Concat(within, guards)...)
+	})
+	if err != nil {
+		return orFull(err)
 	}
 	e := s.event("ss", "Success Signup", c.Name)
 	e.UserID, e.UserName = user.ID, userName(user)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,8 +29,8 @@ const (
 // HTTPS, follows no redirect, and reads no more than a megabyte. It is safe for
 // concurrent use.
 type Client struct {
-	http    *http.Client
-	private bool
+	http  *http.Client
+	plain bool // whether addresses may be HTTP
 
 	mu    sync.Mutex
 	known map[string]*discovered // by issuer
@@ -42,20 +43,30 @@ type discovered struct {
 	at       time.Time
 }
 
-// NewClient makes a Client. allowPrivate lets it connect to addresses that are not
-// public, and without TLS.
-func NewClient(allowPrivate bool) *Client {
-	client := webhook.NewClient(patience, "connections { allow_private }", func(a netip.Addr) bool { return allowPrivate || webhook.Public(a) })
-	client.Transport = short{client.Transport}
-	return &Client{private: allowPrivate, known: map[string]*discovered{}, http: client}
+// NewClient makes a Client. It may connect to the networks that are named besides
+// public addresses, and to those alone without TLS: there is no way to the
+// internet at large that others could listen on.
+func NewClient(named []netip.Prefix) *Client {
+	inside := func(a netip.Addr) bool {
+		a = a.Unmap().WithZone("")
+		return slices.ContainsFunc(named, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	const remedy = "private_networks <networks>"
+	client := webhook.NewClient(patience, remedy, func(a netip.Addr) bool { return webhook.Public(a) || inside(a) })
+	client.Transport = short{client.Transport, webhook.NewClient(patience, remedy, inside).Transport}
+	return &Client{plain: len(named) > 0, known: map[string]*discovered{}, http: client}
 }
 
-// short ends bodies that are too long.
-type short struct{ http.RoundTripper }
+// short ends bodies that are too long, and has a way of its own for HTTP.
+type short struct{ secure, plain http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (s short) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := s.RoundTripper.RoundTrip(r)
+	way := s.secure
+	if r.URL.Scheme != "https" {
+		way = s.plain
+	}
+	answer, err := way.RoundTrip(r)
 	if err == nil {
 		answer.Body = struct {
 			io.Reader
@@ -71,7 +82,7 @@ func (c *Client) allowed(address string) error {
 		return nil
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.private) {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && (u.Scheme != "http" || !c.plain) {
 		return fmt.Errorf("%w: not an HTTPS address", ErrNotConfigured)
 	}
 	return nil

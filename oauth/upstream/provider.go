@@ -12,38 +12,13 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
-
-// kind is a strategy: what its options may leave out.
-type kind struct {
-	issuer   string // where options name none
-	domain   bool   // the issuer may be named by its domain alone
-	auth     string // endpoints, of one that is not OpenID Connect
-	token    string
-	userinfo string
-	subject  string   // the member of user info that says who it is
-	plain    bool     // no ID token
-	scopes   []string // where options name none
-}
-
-var openID = []string{oidc.ScopeOpenID, "email", "profile"}
-
-// kinds are the strategies that people can log in through.
-var kinds = map[string]kind{
-	"oidc":          {scopes: openID},
-	"okta":          {domain: true, scopes: openID},
-	"google-oauth2": {issuer: "https://accounts.google.com", scopes: openID},
-	"oauth2":        {plain: true, subject: "sub", scopes: nil},
-	"github": {
-		plain: true, subject: "id", scopes: []string{"read:user", "user:email"},
-		auth: "https://github.com/login/oauth/authorize", token: "https://github.com/login/oauth/access_token", userinfo: "https://api.github.com/user",
-	},
-}
 
 // Knows reports whether people can log in through connections of the strategy.
 func Knows(strategy string) bool { _, ok := kinds[strategy]; return ok }
@@ -93,6 +68,13 @@ func (c *Client) Provider(ctx context.Context, strategy string, o *tenancy.Conne
 		if err := p.openID(ctx, o); err != nil {
 			return nil, err
 		}
+	}
+	if k.secret != nil {
+		secret, err := k.secret(p, o, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		p.config.ClientSecret, p.config.Endpoint.AuthStyle = secret, oauth2.AuthStyleInParams
 	}
 	if o.Text("token_endpoint_auth_method") == "client_secret_basic" {
 		p.config.Endpoint.AuthStyle = oauth2.AuthStyleInHeader
@@ -156,6 +138,9 @@ func issuerOf(k kind, o *tenancy.ConnectionOptions) (string, error) {
 	if domain := o.Text("domain"); issuer == "" && k.domain && domain != "" {
 		issuer = "https://" + domain
 	}
+	if issuer == "" && k.located != nil {
+		return k.located(o)
+	}
 	if issuer = cmp.Or(issuer, k.issuer); issuer == "" {
 		return "", fmt.Errorf("%w: issuer", ErrNotConfigured)
 	}
@@ -191,6 +176,9 @@ func (p *Provider) AuthURL(t Transaction) string {
 	options := []oauth2.AuthCodeOption{oauth2.S256ChallengeOption(t.Verifier)}
 	if p.verifier != nil {
 		options = append(options, oidc.Nonce(t.Nonce))
+	}
+	if p.kind.formPost {
+		options = append(options, oauth2.SetAuthURLParam("response_mode", "form_post"))
 	}
 	if t.LoginHint != "" {
 		options = append(options, oauth2.SetAuthURLParam("login_hint", t.LoginHint))

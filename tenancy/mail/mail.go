@@ -28,6 +28,14 @@ type Message struct {
 	// Language is that of the texts, as in BCP 47. Empty means English.
 	Language string
 
+	// Variables are what a tenant's own template of the kind is written with, beside
+	// those that all have. They are not kept.
+	Variables map[string]any `json:"-"`
+
+	// Wish is whom a tenant's own template says it is from, as in RFC 5322 section
+	// 3.4; whoever sends it looks whether that may be.
+	Wish string
+
 	// Whom it is from, an address and a name, which whoever sends it fills in.
 	From, FromName string
 

@@ -16,6 +16,11 @@ type phrases struct {
 
 	blocked     string // subject
 	blockedText string // name of the tenant, address
+
+	verify, verifyLink string // subject; of the button
+	verifyText         string // name of the tenant, time
+	reset, resetLink   string
+	resetText          string // name of the tenant, time
 }
 
 // languages are those there are texts in. English is first in what is asked for
@@ -27,6 +32,10 @@ var languages = map[string]*phrases{
 		blocked: "Your account has been blocked",
 		blockedText: "Somebody entered a wrong password for your account at %s several times, from the address %s.\n" +
 			"Logins from there are blocked for now. If it was not you, there is nothing you need to do.",
+		verify: "Confirm your email address", verifyLink: "Confirm",
+		verifyText: "An account at %s has this email address. Confirm that it is yours, until %s:",
+		reset:      "Choose a new password", resetLink: "Choose a password",
+		resetText: "Somebody asked for a new password for your account at %s. Choose one here, until %s:",
 	},
 	"de": {
 		invited: "Einladung zu %s", invitation: "%s lädt Sie ein, %s beizutreten.", until: "Nehmen Sie die Einladung hier an, bis %s:",
@@ -34,6 +43,10 @@ var languages = map[string]*phrases{
 		blocked: "Ihr Konto wurde gesperrt",
 		blockedText: "Für Ihr Konto bei %s wurde mehrmals ein falsches Passwort eingegeben, von der Adresse %s.\n" +
 			"Anmeldungen von dort sind vorerst gesperrt. Falls Sie es nicht waren, brauchen Sie nichts zu tun.",
+		verify: "Bestätigen Sie Ihre E-Mail-Adresse", verifyLink: "Bestätigen",
+		verifyText: "Ein Konto bei %s hat diese E-Mail-Adresse. Bestätigen Sie bis %s, dass es Ihre ist:",
+		reset:      "Wählen Sie ein neues Passwort", resetLink: "Passwort wählen",
+		resetText: "Für Ihr Konto bei %s wurde ein neues Passwort verlangt. Wählen Sie hier eines, bis %s:",
 	},
 	"fr": {
 		invited: "Invitation à rejoindre %s", invitation: "%s vous invite à rejoindre %s.", until: "Acceptez l’invitation ici, jusqu’au %s :",
@@ -41,6 +54,10 @@ var languages = map[string]*phrases{
 		blocked: "Votre compte a été bloqué",
 		blockedText: "Un mot de passe erroné a été saisi plusieurs fois pour votre compte chez %s, depuis l’adresse %s.\n" +
 			"Les connexions depuis cette adresse sont bloquées pour le moment. Si ce n’était pas vous, vous n’avez rien à faire.",
+		verify: "Confirmez votre adresse e-mail", verifyLink: "Confirmer",
+		verifyText: "Un compte chez %s utilise cette adresse e-mail. Confirmez qu’elle est la vôtre, jusqu’au %s :",
+		reset:      "Choisissez un nouveau mot de passe", resetLink: "Choisir un mot de passe",
+		resetText: "Un nouveau mot de passe a été demandé pour votre compte chez %s. Choisissez-en un ici, jusqu’au %s :",
 	},
 	"es": {
 		invited: "Invitación a %s", invitation: "%s le invita a unirse a %s.", until: "Acepte la invitación aquí, hasta el %s:",
@@ -48,6 +65,10 @@ var languages = map[string]*phrases{
 		blocked: "Su cuenta ha sido bloqueada",
 		blockedText: "Alguien introdujo varias veces una contraseña incorrecta para su cuenta en %s, desde la dirección %s.\n" +
 			"Por ahora no se puede iniciar sesión desde allí. Si no fue usted, no tiene que hacer nada.",
+		verify: "Confirme su dirección de correo electrónico", verifyLink: "Confirmar",
+		verifyText: "Una cuenta en %s tiene esta dirección de correo electrónico. Confirme que es suya, hasta el %s:",
+		reset:      "Elija una nueva contraseña", resetLink: "Elegir una contraseña",
+		resetText: "Alguien pidió una nueva contraseña para su cuenta en %s. Elija una aquí, hasta el %s:",
 	},
 }
 
@@ -83,6 +104,10 @@ func (i Invitation) Message(language, to string) Message {
 	organization := oneLine(i.Organization)
 	return Message{
 		Kind: "user_invitation", To: to, Language: language, Subject: fmt.Sprintf(p.invited, organization), Link: i.Link, LinkText: p.accept,
+		Variables: map[string]any{
+			"inviter": map[string]any{"name": oneLine(i.Inviter)}, "user": map[string]any{"email": to}, "expires_at": i.Until,
+			"organization": map[string]any{"name": organization, "display_name": organization},
+		},
 		Text: strings.Join([]string{
 			fmt.Sprintf(p.invitation, oneLine(i.Inviter), organization),
 			fmt.Sprintf(p.until, i.Until.UTC().Format("2006-01-02 15:04 UTC")), i.Link, p.unexpected,
@@ -101,7 +126,8 @@ func (b Blocked) Message(language, to string) Message {
 	p := in(language)
 	return Message{
 		Kind: "blocked_account", To: to, Language: language, Subject: p.blocked,
-		Text: fmt.Sprintf(p.blockedText, oneLine(b.Tenant), b.Address) + "\n",
+		Variables: map[string]any{"user": map[string]any{"email": to, "source_ip": b.Address}},
+		Text:      fmt.Sprintf(p.blockedText, oneLine(b.Tenant), b.Address) + "\n",
 	}
 }
 

@@ -169,6 +169,13 @@ func TestSuspended(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	k := newKit(t)
 	ask := []string{"Access-Control-Request-Method", "PATCH"}
+	k.inside("acme", func(ctx context.Context) {
+		_, err := tenancy.Clients.Update(ctx, sameClient, func(c *tenancy.Client) error {
+			c.AllowedOrigins = []string{"https://*.preview.acme.test"}
+			return nil
+		})
+		k.must(err)
+	})
 	k.run([]scenario{
 		{
 			name: "registered", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.acme.test"), status: 204,
@@ -184,6 +191,22 @@ func TestPreflight(t *testing.T) {
 		},
 		{
 			name: "another tenant's", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://app.widgets.test"), status: 204,
+			check: func(t *testing.T, a answered) {
+				if got := a.Header().Get("Access-Control-Allow-Origin"); got != "" {
+					t.Errorf("C9.45: allows %s", got)
+				}
+			},
+		},
+		{
+			name: "below a wildcard", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://pr-1.preview.acme.test"), status: 204,
+			check: func(t *testing.T, a answered) {
+				if got := a.Header().Get("Access-Control-Allow-Origin"); got != "https://pr-1.preview.acme.test" {
+					t.Errorf("allows %q", got)
+				}
+			},
+		},
+		{
+			name: "two labels below it", method: "OPTIONS", path: "/roles/x", header: append(ask, "Origin", "https://a.pr-1.preview.acme.test"), status: 204,
 			check: func(t *testing.T, a answered) {
 				if got := a.Header().Get("Access-Control-Allow-Origin"); got != "" {
 					t.Errorf("C9.45: allows %s", got)

@@ -167,7 +167,7 @@ func table() []route {
 		resourceServers.routes(),
 		clients.routes(), clientRoutes, clientCredentialRoutes,
 		clientGrants.routes(), clientGrantRoutes,
-		connections.routes(), connectionRoutes, emailProvider.routes(),
+		connections.routes(), connectionRoutes, emailProvider.routes(), emailTemplateRoutes, ticketRoutes,
 		users.routes(), userRoutes,
 		keyRoutes, domainRoutes, sessionRoutes, consentRoutes, logRoutes,
 	)

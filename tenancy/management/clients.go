@@ -44,21 +44,22 @@ var clients = &Resource[tenancy.Client]{
 		"client_metadata":                       dict(10, 255),
 
 		"organization_discovery_methods": kept[[]string](texts(10).in("email", "organization_name")),
-		"client_authentication_methods":  kept[map[string]any](value()),
-		"sso":                            kept[bool](flag()),
-		"cross_origin_authentication":    kept[bool](flag()),
-		"cross_origin_loc":               kept[string](text(0, 2048)),
-		"custom_login_page_on":           kept[bool](flag()),
-		"custom_login_page":              kept[string](text(0, 1<<16)),
-		"form_template":                  kept[string](text(0, 1<<16)),
-		"addons":                         kept[map[string]any](value()),
-		"mobile":                         kept[map[string]any](value()),
-		"native_social_login":            kept[map[string]any](value()),
-		"encryption_key":                 kept[map[string]any](value()),
-		"signed_request_object":          kept[map[string]any](value()),
-		"token_quota":                    kept[map[string]any](value()),
-		"allowed_clients":                kept[[]string](texts(100)),
-		"client_aliases":                 kept[[]string](texts(100)),
+		"client_authentication_methods": never("Not supported; set token_endpoint_auth_method to private_key_jwt " +
+			"and add the public keys with POST /clients/{client_id}/credentials"),
+		"sso":                         kept[bool](flag()),
+		"cross_origin_authentication": kept[bool](flag()),
+		"cross_origin_loc":            kept[string](text(0, 2048)),
+		"custom_login_page_on":        kept[bool](flag()),
+		"custom_login_page":           kept[string](text(0, 1<<16)),
+		"form_template":               kept[string](text(0, 1<<16)),
+		"addons":                      kept[map[string]any](value()),
+		"mobile":                      kept[map[string]any](value()),
+		"native_social_login":         kept[map[string]any](value()),
+		"encryption_key":              kept[map[string]any](value()),
+		"signed_request_object":       kept[map[string]any](value()),
+		"token_quota":                 kept[map[string]any](value()),
+		"allowed_clients":             kept[[]string](texts(100)),
+		"client_aliases":              kept[[]string](texts(100)),
 
 		"is_system":    readOnly(),
 		"signing_keys": readOnly(),
@@ -131,9 +132,9 @@ func validateClient(ctx context.Context, c *Call, before, row *tenancy.Client) e
 		if row.OrganizationUsage != "" || row.OrganizationRequireBehavior != "" {
 			return tenancy.Errorf(http.StatusForbidden, "invalid_body", "Organizations are only available to first party clients on user-based flows.")
 		}
-		for _, u := range row.Callbacks {
-			if strings.Contains(u, "*") {
-				return invalid("callbacks", "Third-party clients cannot have wildcards: %s", u)
+		for path, list := range map[string][]string{"callbacks": row.Callbacks, "web_origins": row.WebOrigins, "allowed_origins": row.AllowedOrigins} {
+			if i := slices.IndexFunc(list, func(u string) bool { return strings.Contains(u, "*") }); i >= 0 {
+				return invalid(path, "Third-party clients cannot have wildcards: %s", list[i])
 			}
 		}
 	}

@@ -41,6 +41,14 @@ func TestClients(t *testing.T) {
 			name: "part of refresh_token", token: own, method: "POST", path: "/clients", body: `{"name":"x","app_type":"spa","refresh_token":{"leeway":3}}`, status: 201,
 			holds: `"rotation_type":"rotating","expiration_type":"expiring","leeway":3,"token_lifetime":2592000`,
 		},
+		{
+			name: "third parties have no wildcards", token: own, method: "POST", path: "/clients", body: `{"name":"x","is_first_party":false,"web_origins":["https://*.a.test"]}`, status: 400,
+			says: "Payload validation error: 'Third-party clients cannot have wildcards: https://*.a.test' on property web_origins",
+		},
+		{
+			name: "ways to authenticate", token: own, method: "POST", path: "/clients", body: `{"name":"x","client_authentication_methods":{"private_key_jwt":{"credentials":[]}}}`, status: 400,
+			says: "Payload validation error: 'Not supported; set token_endpoint_auth_method to private_key_jwt and add the public keys with POST /clients/{client_id}/credentials' on property client_authentication_methods",
+		},
 		{name: "public machine", token: own, method: "POST", path: "/clients", body: `{"name":"x","token_endpoint_auth_method":"none","grant_types":["client_credentials"]}`, status: 400},
 		{name: "tags", token: own, method: "POST", path: "/clients", body: `{"name":"<b>"}`, status: 400},
 		{name: "short secret", token: own, method: "POST", path: "/clients", body: `{"name":"x","client_secret":"short"}`, status: 400},
@@ -83,7 +91,12 @@ func TestCallbacks(t *testing.T) {
 			"https://a.test/cb#x": false, "https://u@a.test/": false, "https://*.test/": false, "https://a.*.test/": false,
 			"https://a.test/*": false, "//a.test": false, "https:///x": false, "https://a.test/\u2028": true, "JavaScript:alert(1)": false, "": false,
 		},
-		"web_origins":         {"https://a.test": true, "https://a.test:8443": true, "https://a.test/path": false, "null": false},
+		"web_origins": {"https://a.test": true, "https://a.test:8443": true, "https://a.test/path": false, "null": false, "*": false},
+		"allowed_origins": {
+			"https://*.a.test": true, "https://*.a.test:8443": true, "https://*.a.test/": true, "*": false, "https://*": false, "https://*.test": false,
+			"https://*.co.uk": false, "https://*.github.io": false, "http://*.a.test": false, "https://*.*.a.test": false, "https://a*.a.test": false,
+			"https://*.localhost": false, "https://*.10.0.0.1": false, "https://*.A.test": false, "https://*.a.test/x": false,
+		},
 		"allowed_logout_urls": {"https://a.test/out": true, "http://a.test/out": true, "javascript:x": false},
 		"initiate_login_uri":  {"https://a.test/login": true, "http://a.test/login": false},
 	} {

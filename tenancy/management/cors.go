@@ -1,9 +1,7 @@
 package management
 
 import (
-	"context"
 	"net/http"
-	"strings"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -23,8 +21,8 @@ func (a *API) cors(c *Call) {
 	if origin == "" {
 		return
 	}
-	origins, err := tenancy.Cached(c.host, "management_origins", "", loadOrigins)
-	if err != nil || !origins[origin] {
+	origins, err := tenancy.CachedListedOrigins(c.host)
+	if err != nil || !origins.Allow(origin) {
 		return
 	}
 	h.Set("Access-Control-Allow-Origin", origin)
@@ -37,21 +35,4 @@ func (a *API) cors(c *Call) {
 	}
 	h.Set("Access-Control-Allow-Headers", corsHeaders)
 	h.Set("Access-Control-Max-Age", "600")
-}
-
-// loadOrigins collects the origins of all clients.
-func loadOrigins(ctx context.Context) (map[string]bool, error) {
-	all, err := tenancy.Clients.Find(ctx, tenancy.Filter{})
-	if err != nil {
-		return nil, err
-	}
-	origins := make(map[string]bool)
-	for _, client := range all {
-		for _, list := range [][]string{client.WebOrigins, client.AllowedOrigins} {
-			for _, o := range list {
-				origins[strings.TrimSuffix(o, "/")] = true
-			}
-		}
-	}
-	return origins, nil
 }

@@ -57,22 +57,28 @@ func (c *Call) sealCursor(ctx context.Context, at cursor, binding string) (strin
 }
 
 func (c *Call) openCursor(ctx context.Context, text, binding string) (cursor, error) {
-	var at cursor
+	return parseCursor(text, c.api.config.Now(), func(payload []byte) ([][]byte, error) { return cursorMACs(ctx, payload, binding) })
+}
+
+// parseCursor reads a cursor that carries one of the MACs of what it says. The
+// payload of any other is not looked at.
+func parseCursor(text string, now time.Time, macsOf func(payload []byte) ([][]byte, error)) (cursor, error) {
 	refused := badPaging("'from' is not valid, or not for this list")
-	sealed, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(text, "="))
-	if err != nil || len(sealed) <= sha256.Size {
-		return at, refused
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(text, "="))
+	if err != nil || len(sealed) <= sha256.Size || strings.ContainsAny(text, "\r\n") { // which the decoder skips
+		return cursor{}, refused
 	}
-	macs, err := cursorMACs(ctx, sealed[sha256.Size:], binding)
+	macs, err := macsOf(sealed[sha256.Size:])
 	if err != nil {
-		return at, err
+		return cursor{}, err
 	}
+	var at cursor
 	ours := slices.ContainsFunc(macs, func(mac []byte) bool { return hmac.Equal(mac, sealed[:sha256.Size]) })
 	if !ours || json.Unmarshal(sealed[sha256.Size:], &at) != nil {
-		return at, refused
+		return cursor{}, refused
 	}
-	if c.api.config.Now().Unix() >= at.Expires {
-		return at, badPaging("'from' has expired; start over")
+	if now.Unix() >= at.Expires {
+		return cursor{}, badPaging("'from' has expired; start over")
 	}
 	return at, nil
 }

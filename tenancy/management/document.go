@@ -59,7 +59,7 @@ func parseObject(raw []byte, path string) (document, error) {
 	if _, err := dec.Token(); err != nil {
 		return nil, errNotJSON
 	}
-	doc := document{}
+	doc, seen := document{}, map[string]bool{} // a body of 1 MiB has room for many
 	for dec.More() {
 		key, err := dec.Token()
 		if err != nil {
@@ -69,10 +69,10 @@ func parseObject(raw []byte, path string) (document, error) {
 		if err := dec.Decode(&p.value); err != nil {
 			return nil, errNotJSON
 		}
-		if doc.get(p.name) != nil {
+		if seen[p.name] {
 			return nil, invalid(join(path, p.name), "Property is given twice")
 		}
-		doc = append(doc, p)
+		seen[p.name], doc = true, append(doc, p)
 	}
 	if _, err := dec.Token(); err != nil {
 		return nil, errNotJSON

@@ -87,6 +87,9 @@ func (r *Resource[T]) change(ctx context.Context, c *Call, row *T, doc document)
 
 // assign decodes, checks and sets one member.
 func (r *Resource[T]) assign(c *Call, row *T, p property, m member) error {
+	if m.refused != "" {
+		return invalid(p.name, "%s", m.refused)
+	}
 	if m.typed != nil {
 		return r.assignBeside(c, row, p, m)
 	}

@@ -225,6 +225,16 @@ func (k *kit) seed(ctx context.Context, tenant string) {
 		tenancy.Events.Insert(ctx, &tenancy.Event{Row: tenancy.Row{ID: only("-log_", tenant)}, Date: 1, Type: "s"}),
 		tenancy.SigningKeys.Insert(ctx, &tenancy.SigningKey{Row: tenancy.Row{ID: only("kid_", tenant)}, Alg: "RS256", Use: tenancy.KeyNext}),
 	))
+	k.must(tenancy.ChangeEmailTemplate(ctx, templateOf(tenant), func(*tenancy.EmailTemplate) (*tenancy.EmailTemplate, error) {
+		t := tenancy.NewEmailTemplate(templateOf(tenant))
+		t.Subject, t.Body = "Of "+tenant, "<p>"+tenant+" says {{ url }}</p>"
+		return t, nil
+	}))
+}
+
+// templateOf is the e-mail template that just one tenant has.
+func templateOf(tenant string) string {
+	return map[string]string{"acme": tenancy.TemplateResetEmail, "widgets": tenancy.TemplateWelcomeEmail}[tenant]
 }
 
 // seedTeam gives a tenant, on the control plane, a member who is a Tenant Admin,

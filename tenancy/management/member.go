@@ -16,6 +16,7 @@ type member struct {
 	merged   bool         // a change merges the first level; null removes a key
 	typed    reflect.Type // not a field of the row: its type; see Call.extra
 	other    bool         // typed, and kept as it is in the row's Other
+	refused  string       // why the member cannot be had, and what to do instead
 
 	min, max int // of a text's characters, a list's items, an object's keys, a number; max 0 is none
 	each     int // most characters of an item of a list or a value of an object; 0 is no limit
@@ -54,6 +55,11 @@ func kept[T any](m member) member {
 	m.typed, m.other = reflect.TypeFor[T](), true
 	return m
 }
+
+// never makes a member that others have and that is refused here, with what to do
+// instead: storing it would promise an effect. Null passes, because it asks for
+// nothing.
+func never(why string) member { return member{typed: rawType, refused: why} }
 
 // accept checks a decoded value against the member's limits.
 func (m member) accept(v reflect.Value, path string) error {

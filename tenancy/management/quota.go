@@ -2,7 +2,6 @@ package management
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
@@ -33,12 +32,10 @@ func (r *Resource[T]) withinQuota(ctx context.Context, c *Call) ([]tenancy.Stmt,
 
 // near logs that a quota was crossed by four fifths, or used up.
 func (c *Call) near(ctx context.Context) {
-	u := c.used
-	if c.api.config.Recorder == nil || u.most == 0 || u.n != u.most && u.n != (u.most*4+4)/5 {
+	e, crossed := tenancy.QuotaCrossed(c.used.kind, c.used.n, c.used.most)
+	if c.api.config.Recorder == nil || !crossed {
 		return
 	}
-	details, _ := json.Marshal(map[string]any{"quota": u.kind, "used": u.n, "limit": u.most}) // plain data always has a form in JSON
-	c.api.config.Recorder.Record(ctx, tenancy.Event{
-		Date: tenancy.At(c.api.config.Now()), Type: "limit_wc", Description: "Quota of " + u.kind, ClientID: c.credential.ClientID, UserID: c.credential.Subject, Details: details,
-	})
+	e.Date, e.ClientID, e.UserID = tenancy.At(c.api.config.Now()), c.credential.ClientID, c.credential.Subject
+	c.api.config.Recorder.Record(ctx, e)
 }

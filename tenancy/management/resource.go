@@ -67,6 +67,10 @@ type Resource[T any] struct {
 	Order string
 	Sort  []string
 
+	// After is called once a row was created or changed; before is nil on creation.
+	// What it does can fail without an effect on the answer.
+	After func(ctx context.Context, c *Call, before, row *T)
+
 	// Taken is said of a row that breaks uniqueness; nil means a general text.
 	Taken func(row *T) error
 

@@ -19,7 +19,7 @@ var resourceServers = &Resource[tenancy.ResourceServer]{
 		"identifier":             text(1, 600).must().atOnce().that(plainLine),
 		"scopes":                 texts(scopesAtAll),
 		"signing_alg":            text(0, 0).in("RS256", "ES256", "EdDSA"),
-		"signing_secret":         beside[string](text(16, 255)),
+		"signing_secret":         never("Access tokens are never signed with a shared secret; choose signing_alg RS256, ES256 or EdDSA"), // contract C11.6
 		"token_lifetime":         number(60, 2592000),
 		"token_lifetime_for_web": number(60, 2592000),
 		"allow_offline_access":   flag(),

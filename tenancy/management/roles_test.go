@@ -108,7 +108,11 @@ func TestResourceServers(t *testing.T) {
 			name: "scopes have no more members", token: own, method: "PATCH", path: api, body: `{"scopes":[{"value":"a","x":1}]}`, status: 400,
 			says: "Payload validation error: 'Additional properties not allowed: scopes[0].x'",
 		},
-		{name: "signing secret is write-only", token: own, method: "PATCH", path: api, body: `{"signing_secret":"0123456789abcdef"}`, status: 200, lacks: "0123456789abcdef"},
+		{
+			name: "signing secret has no use (C11.6)", token: own, method: "PATCH", path: api, body: `{"signing_secret":"0123456789abcdef"}`, status: 400, lacks: "0123456789abcdef",
+			says: "Payload validation error: 'Access tokens are never signed with a shared secret; choose signing_alg RS256, ES256 or EdDSA' on property signing_secret",
+		},
+		{name: "nor is one needed", token: own, method: "PATCH", path: api, body: `{"signing_secret":null}`, status: 200},
 		{name: "default audience", token: own, method: "PATCH", path: "/tenants/settings", body: map[string]any{"default_audience": apiName}, status: 200},
 		{
 			name: "SC-076 keeps it", token: own, method: "DELETE", path: api, status: 409,

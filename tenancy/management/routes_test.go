@@ -30,6 +30,10 @@ func bodies(tenant string) map[string]any {
 		"POST /client-grants":                                        map[string]any{"client_id": only("only", tenant), "audience": "https://only." + tenant, "scope": []string{}},
 		"POST /connections":                                          map[string]any{"name": "new", "strategy": "auth0"},
 		"POST /emails/provider":                                      map[string]any{"name": "sendgrid", "credentials": map[string]any{"api_key": "k"}},
+		"POST /email-templates":                                      map[string]any{"template": "verify_email", "subject": "S", "body": "B"},
+		"PUT /email-templates/{template}":                            map[string]any{"subject": "S", "body": "B"},
+		"POST /tickets/email-verification":                           map[string]any{"user_id": only("auth0|", tenant)},
+		"POST /tickets/password-change":                              map[string]any{"user_id": only("auth0|", tenant)},
 		"POST /organizations":                                        map[string]any{"name": "new"},
 		"POST /users":                                                map[string]any{"connection": "only-" + tenant, "email": "new@example.com"},
 		"POST /custom-domains":                                       map[string]any{"domain": "new.example.org", "type": "auth0_managed_certs"},
@@ -104,7 +108,7 @@ func pathOf(r RouteInfo, tenant string) string {
 	if r.Team {
 		user = only("auth0%7Cboss-", tenant)
 	}
-	return strings.NewReplacer("{id}", ids[kind], "{name}", "only-"+tenant, "{user}", user, "{invitation}", only("uinv_", tenant),
+	return strings.NewReplacer("{id}", ids[kind], "{template}", templateOf(tenant), "{name}", "only-"+tenant, "{user}", user, "{invitation}", only("uinv_", tenant),
 		"{connection}", only("con_", tenant), "{grant}", only("cgr_", tenant), "{kid}", only("kid_", tenant), "{credential}", only("cred_", tenant)).Replace(path)
 }
 

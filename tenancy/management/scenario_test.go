@@ -25,6 +25,8 @@ func (k *kit) do(method, host, path, token string, body any, headers ...string) 
 	var content io.Reader = http.NoBody
 	switch b := body.(type) {
 	case nil:
+	case io.Reader:
+		content = b
 	case string:
 		content = strings.NewReader(b)
 	default:

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
 // The functions here say what is wrong with a URL that is registered, "" being
@@ -90,15 +92,18 @@ func absolute(s string) (*url.URL, string) {
 }
 
 // webHost checks the host of a web URL: at most one wildcard, which is the whole
-// left-most label above a domain of two labels or more.
+// left-most label above a domain that has an owner.
 func webHost(u *url.URL, s string) string {
 	stars := strings.Count(s, "*")
 	if stars == 0 {
 		return ""
 	}
-	rest, ok := strings.CutPrefix(u.Hostname(), "*.")
-	if !ok || stars > 1 || !strings.Contains(strings.Trim(rest, "."), ".") || u.Scheme != "https" {
+	rest, ok := strings.CutPrefix(u.Host, "*.")
+	switch {
+	case !ok || stars > 1 || u.Scheme != "https":
 		return "A wildcard must be the whole left-most label of an https host: " + s
+	case !tenancy.WildcardDomain(rest):
+		return "A wildcard must be below a domain of somebody's own, in lower case: " + s
 	}
 	return ""
 }

@@ -50,7 +50,8 @@ var users = &Resource[tenancy.User]{
 		}
 		return changedUser(ctx, c, before, row)
 	},
-	Also: alsoUser,
+	Also:  alsoUser,
+	After: func(ctx context.Context, c *Call, _, row *tenancy.User) { c.verifyByMail(ctx, row) },
 	View: func(_ context.Context, _ *Call, rows []tenancy.User, answers []object) error {
 		for i := range rows {
 			provider, id, _ := strings.Cut(rows[i].ID, "|")

@@ -111,6 +111,9 @@ func (r *Resource[T]) create(ctx context.Context, c *Call) (any, error) {
 		return nil, r.taken(row, err)
 	}
 	c.near(ctx)
+	if r.After != nil {
+		r.After(ctx, c, nil, row)
+	}
 	if err := r.revision(ctx, c); err != nil {
 		return nil, err
 	}
@@ -125,9 +128,10 @@ func (r *Resource[T]) update(ctx context.Context, c *Call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	var row *T
+	var before, row *T
 	err = commit(ctx, func() ([]tenancy.Stmt, error) {
-		before, err := r.writable(ctx, c, r.idOf(c))
+		var err error
+		before, err = r.writable(ctx, c, r.idOf(c))
 		if err != nil {
 			return nil, err
 		}
@@ -154,6 +158,9 @@ func (r *Resource[T]) update(ctx context.Context, c *Call) (any, error) {
 	})
 	if err != nil {
 		return nil, r.taken(row, err)
+	}
+	if r.After != nil {
+		r.After(ctx, c, before, row)
 	}
 	if err := r.revision(ctx, c); err != nil {
 		return nil, err

@@ -529,6 +529,7 @@ CREATE TABLE login_sessions (
 	denied BOOLEAN NOT NULL DEFAULT FALSE,
 	denied_reason TEXT NOT NULL DEFAULT '',
 	asked_scope TEXT NOT NULL DEFAULT '',
+	asked_audience TEXT NOT NULL DEFAULT '',
 	asked_of TEXT NOT NULL DEFAULT '',
 	approved BOOLEAN NOT NULL DEFAULT FALSE,
 	completed_at BIGINT NOT NULL DEFAULT 0,
@@ -708,6 +709,27 @@ CREATE TABLE invitations (
 CREATE UNIQUE INDEX invitations_by_ticket_hash ON invitations (tenant_id, ticket_hash);
 
 CREATE INDEX invitations_by_org_id ON invitations (tenant_id, org_id);
+
+-- Links that do one thing for a user once, by the hash of their token.
+
+CREATE TABLE tickets (
+	tenant_id TEXT NOT NULL,
+	id TEXT NOT NULL,
+	revision BIGINT NOT NULL DEFAULT 1,
+	created_at BIGINT NOT NULL DEFAULT 0,
+	updated_at BIGINT NOT NULL DEFAULT 0,
+	kind TEXT NOT NULL DEFAULT '',
+	user_id TEXT NOT NULL DEFAULT '',
+	email TEXT NOT NULL DEFAULT '',
+	org_id TEXT NOT NULL DEFAULT '',
+	result_url TEXT NOT NULL DEFAULT '',
+	email_in_result BOOLEAN NOT NULL DEFAULT FALSE,
+	verifies BOOLEAN NOT NULL DEFAULT FALSE,
+	expires_at BIGINT NOT NULL DEFAULT 0,
+	PRIMARY KEY (tenant_id, id)
+);
+
+CREATE INDEX tickets_by_user_id ON tickets (tenant_id, user_id);
 
 CREATE TABLE sync_state (
 	tenant_id TEXT NOT NULL,

@@ -115,7 +115,7 @@ func (o *Outbox) Send(ctx context.Context, m mail.Message) error {
 		return err
 	}
 	m.Tenant, m.ID = t.ID, tenancy.NewID("", 32)+"@"+idDomain(ctx)
-	if err := m.Dress(look); err != nil {
+	if err := o.compose(ctx, &m, look); err != nil {
 		return err
 	}
 	text, err := json.Marshal(m)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	address "net/mail"
 	"net/netip"
 	"strings"
 
@@ -30,6 +31,7 @@ type way struct {
 	transport mail.Transport
 	from      string
 	name      string
+	may       func(address string) bool // whether mail can be from it
 }
 
 // nowhere is the transport of a tenant that has none.
@@ -44,6 +46,11 @@ func (w *way) send(ctx context.Context, d *tenancy.OutgoingMail) error {
 		return &mail.Rejection{Reason: "the message cannot be read"}
 	}
 	m.From, m.FromName = w.from, w.name
+	if wish, err := address.ParseAddress(m.Wish); err == nil {
+		if m.FromName = cmp.Or(wish.Name, w.name); w.may != nil && w.may(wish.Address) {
+			m.From = wish.Address
+		}
+	}
 	return w.transport.Deliver(ctx, m)
 }
 
@@ -60,7 +67,7 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		return nil, err
 	}
 	sender, name := settings.String("sender_email"), cmp.Or(settings.String("sender_name"), settings.String("friendly_name"), t.ID)
-	w := &way{name: name}
+	w := &way{name: name, may: func(address string) bool { return route.Source == tenancy.SourceOwn || o.proven(t, address) }}
 	if route.Source == tenancy.SourceDefault {
 		if o.Installation == nil {
 			return nil, ErrNoWay

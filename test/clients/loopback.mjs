@@ -1,4 +1,5 @@
 // HTTP that stays on this machine: tenant host names resolve to 127.0.0.1 without DNS, and every other name resolves to nothing.
+import dns from 'node:dns';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -67,4 +68,15 @@ export function serve(port, handler) {
     server.once('error', reject);
     server.listen(port, '127.0.0.1', () => resolve(server));
   });
+}
+
+/**
+ * Has every library in this process resolve the tenants' names to this machine, as a line in a hosts file would, and no other name.
+ */
+export function resolveHere({ baseDomain }) {
+  dns.lookup = (host, options, done) => {
+    if (typeof options === 'function') [options, done] = [{}, options];
+    if (!isLocal(host, baseDomain)) return process.nextTick(done, new Error(`${host} is not a name of this machine`));
+    process.nextTick(done, null, ...(options?.all ? [[{ address: '127.0.0.1', family: 4 }]] : ['127.0.0.1', 4]));
+  };
 }

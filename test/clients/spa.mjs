@@ -11,6 +11,7 @@ import { dirname, join } from 'node:path';
 import { mustBeOpen, openBrowser } from './chromium.mjs';
 import { signIn } from './hosted.mjs';
 import { serve } from './loopback.mjs';
+import { route } from './routes.mjs';
 import { main } from './script.mjs';
 import { report } from './tokens.mjs';
 
@@ -170,17 +171,6 @@ async function flow(config, run) {
 }
 
 const text = ({ error, errorDescription }) => `${error}: ${errorDescription}`;
-
-// Which of the ways to a token a request belongs to. The code exchange after an iframe is part of that way.
-function route(request) {
-  const url = new URL(request.url());
-  if (url.pathname === '/authorize' && url.searchParams.get('response_mode') === 'web_message') return ['iframe'];
-  if (url.pathname === '/oauth/token' && request.method() === 'POST') {
-    const grant = new URLSearchParams(request.postData() ?? '').get('grant_type');
-    return grant === 'authorization_code' ? [] : [grant];
-  }
-  return [];
-}
 
 function serveApp(request, response) {
   const { pathname } = new URL(request.url, 'http://localhost');

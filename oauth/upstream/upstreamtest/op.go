@@ -32,6 +32,13 @@ type OP struct {
 	codes  map[string]url.Values      // the authorization request, by code
 	asked  []string                   // paths of all requests, in order
 	key    *rsa.PrivateKey
+
+	// Knows judges a secret in place of ClientSecret; nil for that. It is set before
+	// the first request.
+	Knows func(secret string) bool
+
+	// Proof is the appsecret_proof that user info was asked with.
+	Proof string
 }
 
 // Start has it listen until the test ends.
@@ -113,14 +120,21 @@ func (op *OP) jwks(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (op *OP) token(w http.ResponseWriter, r *http.Request) {
-	id, secret, _ := r.BasicAuth()
+	id, secret, basic := r.BasicAuth()
+	if !basic {
+		id, secret = url.QueryEscape(r.PostFormValue("client_id")), url.QueryEscape(r.PostFormValue("client_secret"))
+	}
+	good := secret == url.QueryEscape(op.ClientSecret)
+	if op.Knows != nil {
+		good = op.Knows(r.PostFormValue("client_secret"))
+	}
 	op.mu.Lock()
 	defer op.mu.Unlock()
 	asked, ok := op.codes[r.PostFormValue("code")]
 	delete(op.codes, r.PostFormValue("code"))
 	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 	switch {
-	case id != url.QueryEscape(op.ClientID) || secret != url.QueryEscape(op.ClientSecret):
+	case id != url.QueryEscape(op.ClientID) || !good:
 		reply(w, http.StatusUnauthorized, map[string]any{"error": "invalid_client", "error_description": "you sent " + secret})
 		return
 	case !ok, r.PostFormValue("redirect_uri") != asked.Get("redirect_uri"), base64.RawURLEncoding.EncodeToString(sum[:]) != asked.Get("code_challenge"):
@@ -153,6 +167,7 @@ func (op *OP) userinfo(w http.ResponseWriter, r *http.Request) {
 		reply(w, http.StatusUnauthorized, map[string]any{})
 		return
 	}
+	op.Proof = r.URL.Query().Get("appsecret_proof")
 	reply(w, http.StatusOK, op.claims)
 }
 
