@@ -12,8 +12,8 @@ import (
 	"github.com/gatehouse-id/gatehouse/tenancy"
 )
 
-// benchTenants is how many tenants the benchmark has.
-const benchTenants = 10_000
+// permissionTenants is how many tenants the benchmark has.
+const permissionTenants = 10_000
 
 // fleet starts the server with a registry of so many tenants. Their databases are
 // not there: nobody comes for them.
@@ -56,7 +56,7 @@ func (s *server) fleet(b *testing.B, n int) {
 //	go test ./caddymodule -run '^$' -bench Permission -benchtime 5x
 func BenchmarkPermission(b *testing.B) {
 	s := newServer(b)
-	s.fleet(b, benchTenants)
+	s.fleet(b, permissionTenants)
 	p := &Permission{runtime: runningRuntime(b)}
 	for kind, form := range map[string]string{"tenants": "t%05d.auth.example.com", "nobody's": "nobody%d.auth.example.com", "foreign": "%d.example.net"} {
 		b.Run(kind, func(b *testing.B) {
@@ -64,7 +64,7 @@ func BenchmarkPermission(b *testing.B) {
 			took := make([]time.Duration, n)
 			for b.Loop() {
 				for i := range took {
-					name := fmt.Sprintf(form, i%benchTenants)
+					name := fmt.Sprintf(form, i%permissionTenants)
 					began := time.Now()
 					err := p.CertificateAllowed(b.Context(), name)
 					took[i] = time.Since(began)
