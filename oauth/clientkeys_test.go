@@ -314,8 +314,10 @@ func TestSlowJWKSURIs(t *testing.T) {
 	f.web.put(keysAddress, 200, jwksOf(t, jwkOf(key)))
 	late := f.keyed("acme", map[string]any{"jwks_uri": keysAddress}).text("client_id")
 	assertion := func(tenant, id string) []string {
-		return []string{"grant_type", "refresh_token", "refresh_token", "x", "client_assertion_type", assertionType, "client_assertion",
-			f.assertion("RS256", key, func(c jwt.MapClaims, _ map[string]any) { c["iss"], c["sub"], c["aud"] = id, id, issuerOf(tenant) })}
+		return []string{
+			"grant_type", "refresh_token", "refresh_token", "x", "client_assertion_type", assertionType, "client_assertion",
+			f.assertion("RS256", key, func(c jwt.MapClaims, _ map[string]any) { c["iss"], c["sub"], c["aud"] = id, id, issuerOf(tenant) }),
+		}
 	}
 	if got := f.token("acme", assertion("acme", late)...); got.status != http.StatusServiceUnavailable || got.header.Get("Retry-After") == "" {
 		t.Errorf("one more: %d %s", got.status, got.body)

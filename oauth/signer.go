@@ -36,12 +36,10 @@ func (k *signingKey) sign(typ tokenType, claims any) (string, error) {
 	b := buffers.Get().(*bytes.Buffer)
 	defer buffers.Put(b)
 	b.Reset()
-	encoder := json.NewEncoder(b)
-	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(claims); err != nil {
+	payload, err := encodeClaims(b, claims)
+	if err != nil {
 		return "", err
 	}
-	payload := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 	header := k.headers[typ]
 	signed := make([]byte, 0, len(header)+base64.RawURLEncoding.EncodedLen(len(payload))+1+400)
 	signed = append(signed, header...)
@@ -52,6 +50,20 @@ func (k *signingKey) sign(typ tokenType, claims any) (string, error) {
 	}
 	signed = append(signed, '.')
 	return string(base64.RawURLEncoding.AppendEncode(signed, signature)), nil
+}
+
+// encodeClaims writes claims into the buffer and returns them as they are signed.
+func encodeClaims(b *bytes.Buffer, claims any) ([]byte, error) {
+	if c, ok := claims.(*Claims); ok {
+		_, _ = b.Write(c.appendJSON(b.AvailableBuffer())) // a buffer never fails
+		return b.Bytes(), nil
+	}
+	encoder := json.NewEncoder(b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(claims); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }
 
 // accessInput is what an access token is made of. Allowance and Client are

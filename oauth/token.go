@@ -3,7 +3,6 @@ package oauth
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -82,19 +81,15 @@ func (x *exchange) write(w http.ResponseWriter) error {
 	b := buffers.Get().(*bytes.Buffer)
 	defer buffers.Put(b)
 	b.Reset()
-	encoder := json.NewEncoder(b)
-	encoder.SetEscapeHTML(false)
 	issuedType := ""
 	if x.subject != nil {
 		issuedType = tokenTypeAccess
 	}
-	err := encoder.Encode(&tokenAnswer{
+	answer := tokenAnswer{
 		AccessToken: x.accessToken, IDToken: x.idToken, RefreshToken: x.refreshToken,
 		TokenType: "Bearer", ExpiresIn: x.expiresIn, Scope: strings.Join(x.allowance.Scopes, " "), IssuedType: issuedType,
-	})
-	if err != nil {
-		return err
 	}
+	_, _ = b.Write(answer.appendJSON(b.AvailableBuffer())) // a buffer never fails
 	h := w.Header()
 	h["Content-Type"] = typeJSON
 	h["Pragma"] = noCache     // contract C0.5, beside no-store

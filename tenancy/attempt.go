@@ -14,7 +14,7 @@ import (
 // identifiers, and it has to pause: it tries one password on many users, or names
 // that it makes up.
 const (
-	MaxAttempts  = 10
+	MaxAttempts  = 10 // unless a tenant's [Protection] says otherwise, as MaxAddressAttempts
 	AttemptBlock = 30 * 24 * time.Hour
 
 	MaxAddressAttempts = 100
@@ -91,12 +91,16 @@ func (a Attempt) address() string {
 
 // Count counts the attempt, or returns [ErrTooManyAttempts]. It is called before
 // the password is looked at: of any number of guesses made at the same time no
-// more than [MaxAttempts] get an answer. A right password clears the count, see
-// [Attempt.Right].
+// more than the tenant's [Protection] allows get an answer. A right password clears
+// the count, see [Attempt.Right].
 func (a Attempt) Count(ctx context.Context, now time.Time) error {
-	stmts := []Stmt{countStmt(ctx, a.id(), a.UserID, a.IP, now, MaxAttempts, AttemptBlock)}
-	if address := a.address(); address != "" {
-		stmts = append(stmts, countStmt(ctx, address, "", a.IP, now, MaxAddressAttempts, AddressPause))
+	c, err := a.counting(ctx)
+	if err != nil {
+		return err
+	}
+	stmts := c.stmts(ctx, a, now)
+	if len(stmts) == 0 {
+		return nil
 	}
 	if err := committed(ctx, stmts...); err != nil || rand.N(trimEvery) != 0 {
 		return err
@@ -159,7 +163,11 @@ func CountRegistration(ctx context.Context, ip string, now time.Time) error {
 
 // Uncount takes back an attempt whose password could not be looked at.
 func (a Attempt) Uncount(ctx context.Context) error {
-	return Commit(ctx, uncount(ctx, a.id()), uncount(ctx, a.address()))
+	c, err := a.counting(ctx)
+	if err != nil || c.id == "" && c.address == "" {
+		return err
+	}
+	return Commit(ctx, uncount(ctx, c.id), uncount(ctx, c.address))
 }
 
 func uncount(ctx context.Context, id string) Stmt {
@@ -168,17 +176,21 @@ func uncount(ctx context.Context, id string) Stmt {
 }
 
 // Blocks reports whether a wrong attempt was the one that made further ones
-// refused. It says so once per block, whoever asks.
+// refused, or would have where none are. It says so once per block, whoever asks.
 func (a Attempt) Blocks(ctx context.Context, now time.Time) (bool, error) {
+	c, err := a.counting(ctx)
+	if err != nil || c.id == "" {
+		return false, err
+	}
 	n, err := CommitCount(ctx, SQL(ctx, `UPDATE login_attempts SET blocked_at = ?, revision = revision + 1
-		WHERE tenant_id = @tenant AND id = ? AND failures >= ? AND blocked_at = 0`, At(now), a.id(), MaxAttempts))
+		WHERE tenant_id = @tenant AND id = ? AND failures >= ? AND blocked_at = 0`, At(now), c.id, c.BruteForce.MaxAttempts))
 	return n == 1, err
 }
 
-// Right is the statements that forget the wrong attempts before a right one, and
-// take that one back from its address.
+// Right is the statements that forget the wrong attempts before a right one, by
+// whatever they were counted, and take that one back from its address.
 func (a Attempt) Right(ctx context.Context) []Stmt {
-	return []Stmt{Attempts.Remove(ctx, a.id()), uncount(ctx, a.address())}
+	return []Stmt{Attempts.RemoveWhere(ctx, "id IN (?, ?)", a.id(), a.anywhere().id()), uncount(ctx, a.address())}
 }
 
 // Unblock is the statement that forgets all wrong attempts for a user, as when

@@ -48,6 +48,9 @@ func TestBackup(t *testing.T) {
 	w.makeTwo(t, 300)
 	sealAway(t, w, "acme", "acme's secret in 256 bits")
 	sealAway(t, w, "widgets", "widgets' secret in 256 bits")
+	if _, err := w.Update(t.Context(), "acme", func(x *tenancy.Tenant) error { x.Quotas = map[string]int64{"users": 7777}; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	before := w.tenant(t, "acme")
 	path := filepath.Join(t.TempDir(), "acme.backup")
 	writing := writers{name: "during"}
@@ -98,6 +101,9 @@ func TestBackup(t *testing.T) {
 	back, err := w.Restore(t.Context(), path, tenancy.RestoreOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if back.Quota("users") != 7777 || w.tenant(t, "acme").Quota("users") != 7777 {
+		t.Errorf("quotas %v, want those of the backup", back.Quotas)
 	}
 	if back.State != tenancy.StateActive || back.DataKey != before.DataKey || back.Placement != "" {
 		t.Errorf("restored: %+v", back)

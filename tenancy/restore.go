@@ -145,7 +145,7 @@ func tenantOf(head fileHead) (*Tenant, error) {
 	t.DataKey, t.CreatedBy, t.SuspendedReason = text("data_key"), text("created_by"), text("suspended_reason")
 	_ = json.Unmarshal(head.Registry["suspended_at"], (*int64)(&t.SuspendedAt))
 	_ = json.Unmarshal(head.Registry["created_at"], (*int64)(&t.CreatedAt))
-	for column, into := range map[string]any{"metadata": &t.Metadata, "inheritance": &t.Inheritance, "sync": &t.Sync} {
+	for column, into := range map[string]any{"metadata": &t.Metadata, "inheritance": &t.Inheritance, "sync": &t.Sync, "quotas": &t.Quotas} {
 		if err := json.Unmarshal([]byte(text(column)), into); err != nil {
 			return nil, errBroken("its registry row: column %s", column)
 		}

@@ -27,13 +27,14 @@ func BenchmarkPeers(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	config := fmt.Sprintf(benchConfig, ports[0], ports[1], filepath.Join(dir, "caddy"), filepath.Join(dir, "data"), "x")
+	config := fmt.Sprintf(benchConfig, ports[0], ports[1], filepath.Join(dir, "caddy"), filepath.Join(dir, "data"), strings.Repeat("x", 900))
 	for b.Loop() {
 		peer := startPeer(b, ports[2])
 		ours := startProcess(b, gateway{port: ports[0], plain: true, dir: dir}, config)
 		form := ours.benchMachine(b)
 		ours.benchRSA(b, form.Get("client_id"))
 		table := slices.Concat(
+			ours.clientCredentials(b, form, ports[1]),
 			against(b, ours, peer, "ES256", form, signature, "at least 5 x"),
 			against(b, ours, peer, "RS256", form, rsaSignature, ""),
 		)

@@ -118,8 +118,9 @@ func (s *step) announceBlock(pr *proven, identifier string) error {
 		return err
 	}
 	s.recordFailure(pr, identifier, "limit_wc", "Blocked account after too many wrong passwords")
-	if pr.user == nil || pr.user.Email == "" || s.pages.mailer == nil {
-		return nil
+	protection, err := tenancy.CachedProtection(s.ctx)
+	if err != nil || !protection.BruteForce.Does(tenancy.ShieldNotify) || pr.user == nil || pr.user.Email == "" || s.pages.mailer == nil {
+		return err
 	}
 	settings, err := tenancy.EffectiveSettings(s.ctx)
 	if err == nil {

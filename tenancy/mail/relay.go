@@ -13,13 +13,24 @@ import (
 )
 
 // Relays are the names of the e-mail providers that mail can be sent through. All
-// of them speak SMTP.
-var Relays = []string{"smtp", "sendgrid", "ses", "postmark"}
+// but Mailgun speak SMTP.
+var Relays = []string{"smtp", "sendgrid", "mailgun", "ses", "postmark"}
 
 // Relay makes the way to an e-mail provider from what the management API is given
 // (contract C5.94). Errors are for whoever gave it and name the member to mend;
-// they hold no value.
-func Relay(name string, credentials, settings map[string]any) (*SMTP, error) {
+// they hold no value. It is an [SMTP] or a [Mailgun].
+func Relay(name string, credentials, settings map[string]any) (Transport, error) {
+	if name != "mailgun" {
+		return smtpWay(name, credentials, settings)
+	}
+	g, err := mailgunRelay(credentials)
+	if err != nil {
+		return nil, fmt.Errorf("credentials.%w", err)
+	}
+	return g, nil
+}
+
+func smtpWay(name string, credentials, settings map[string]any) (Transport, error) {
 	security, err := word(settings, "security")
 	if err != nil {
 		return nil, fmt.Errorf("settings.%w", err)

@@ -247,7 +247,11 @@ func TestRelay(t *testing.T) {
 		{"smtp", of{"smtp_host": "mail.test"}, of{"security": "rot13"}, "settings.security: No enum match for: rot13"},
 		{"smtp", of{"smtp_host": "mail.test", "smtp_user": "u"}, of{"security": "none"}, "settings.security: A password is sent over TLS only"},
 		{"ses", of{"accessKeyId": "i", "secretAccessKey": "s", "region": "evil.test#"}, nil, "credentials.region: Not a region such as eu-central-1"},
-		{"mailgun", of{"api_key": "k"}, nil, "name: Mail cannot be sent through 'mailgun'; there are smtp, sendgrid, ses, postmark"},
+		{"pigeon", of{"api_key": "k"}, nil, "name: Mail cannot be sent through 'pigeon'; there are smtp, sendgrid, mailgun, ses, postmark"},
+		{"mailgun", of{"api_key": "k"}, nil, "credentials.domain: Missing required property"},
+		{"mailgun", of{"api_key": "k", "domain": "a/../b"}, nil, "credentials.domain: Not a host name"},
+		{"mailgun", of{"api_key": "k", "domain": "mg.acme.test", "region": "mars"}, nil, "credentials.region: No enum match for: mars"},
+		{"mailgun", of{"api_key": "k", "domain": "mg.acme.test", "region": "eu"}, nil, "mailgun mg.acme.test"},
 	} {
 		s, err := mail.Relay(c.name, c.credentials, c.settings)
 		got := fmt.Sprint(s)
@@ -259,8 +263,8 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	// Made by the program in the SES developer guide.
-	s, err := mail.Relay("ses", of{"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "region": "us-east-1"}, nil)
-	if err != nil || s.Password != "BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9" {
-		t.Errorf("%v, %v", s, err)
+	way, err := mail.Relay("ses", of{"accessKeyId": "AKIAIOSFODNN7EXAMPLE", "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "region": "us-east-1"}, nil)
+	if s, ok := way.(*mail.SMTP); err != nil || !ok || s.Password != "BLBM/9hSUELfq8Gw+rU1YcBjkOxGbhT2XG763xVLGWL9" {
+		t.Errorf("%v, %v", way, err)
 	}
 }

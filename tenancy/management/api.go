@@ -160,7 +160,7 @@ func Routes() []RouteInfo {
 // table is all routes.
 func table() []route {
 	return slices.Concat(
-		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes,
+		tenantRoutes, operationRoutes, syncRoutes, settingsRoutes, protectionRoutes,
 		organizations.routes(), organizationRoutes, memberRoutes, invitationRoutes, organizationConnectionRoutes, organizationGrantRoutes,
 		teamRoutes,
 		roles.routes(), roleRoutes,

@@ -100,7 +100,7 @@ func pathOf(r RouteInfo, tenant string) string {
 	ids := map[string]string{
 		"/roles": only("rol_", tenant), "/resource-servers": only("0000000000000000000", tenant), "/clients": only("only", tenant),
 		"/client-grants": only("cgr_", tenant), "/connections": only("con_", tenant), "/organizations": only("org_", tenant),
-		"/users": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
+		"/users": only("auth0%7C", tenant), "/user-blocks": only("auth0%7C", tenant), "/sessions": only("ses_", tenant), "/refresh-tokens": only("rt_", tenant),
 		"/refresh_tokens": only("rt_", tenant), "/grants": only("grt_", tenant), "/tenants": tenant, "/operations": only("op_", tenant), "/logs": only("-log_", tenant),
 		"/custom-domains": only("cd_", tenant),
 	}

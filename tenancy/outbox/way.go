@@ -79,13 +79,8 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		if !p.Enabled {
 			return nil, ErrOff
 		}
-		smtp, err := mail.Relay(p.Name, p.Credentials, p.Settings)
-		if err != nil {
+		if w.transport, err = o.through(p); err != nil {
 			return nil, err
-		}
-		smtp.Dial = webhook.NewDialer("email ... { allow_private }", func(a netip.Addr) bool { return o.AllowPrivate || webhook.Public(a) }).DialContext
-		if w.transport = smtp; o.transport != nil {
-			w.transport = o.transport(smtp)
 		}
 		w.from = p.DefaultFromAddress
 		if route.Source == tenancy.SourceOwn {
@@ -99,6 +94,23 @@ func (o *Outbox) wayOf(ctx context.Context, t *tenancy.Tenant) (*way, error) {
 		return nil, ErrNoSender
 	}
 	return w, nil
+}
+
+// through makes the way through a provider, which connects to public addresses only.
+func (o *Outbox) through(p *tenancy.EmailProvider) (mail.Transport, error) {
+	way, err := mail.Relay(p.Name, p.Credentials, p.Settings)
+	const remedy = "email ... { allow_private }"
+	allowed := func(a netip.Addr) bool { return o.AllowPrivate || webhook.Public(a) }
+	switch way := way.(type) {
+	case *mail.SMTP:
+		way.Dial = webhook.NewDialer(remedy, allowed).DialContext
+		if o.transport != nil {
+			return o.transport(way), nil
+		}
+	case *mail.Mailgun:
+		way.Client = webhook.NewClient(mail.Patience, remedy, allowed)
+	}
+	return way, err
 }
 
 // proven reports whether an address is on a ready custom domain of the tenant's.
