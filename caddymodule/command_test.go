@@ -34,7 +34,7 @@ func (s *server) run(args ...string) said {
 	return runCommand(s.t, append(args, "--address", s.admin)...)
 }
 
-func runCommand(t *testing.T, args ...string) said {
+func runCommand(t testing.TB, args ...string) said {
 	t.Helper()
 	root := &cobra.Command{Use: "gatehouse"}
 	plantCommands(root)

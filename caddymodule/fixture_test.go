@@ -30,7 +30,7 @@ import (
 // server is a Caddy in this process, with files of its own in a temporary
 // directory and a port for https and one for http.
 type server struct {
-	t           *testing.T
+	t           testing.TB
 	dir         string
 	data        string // the option data
 	http, https int
@@ -41,7 +41,7 @@ type server struct {
 	storage     string // the global option; "" for files below dir
 }
 
-func newServer(t *testing.T) *server {
+func newServer(t testing.TB) *server {
 	t.Helper()
 	s := &server{t: t, dir: t.TempDir(), http: freePort(t), https: freePort(t)}
 	s.data = filepath.Join(s.dir, "data")
@@ -52,7 +52,7 @@ func newServer(t *testing.T) *server {
 	return s
 }
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *server) load() error {
 
 // listeners counts the TCP sockets that listen on a port, over IPv4 and IPv6; 0
 // where the system does not tell.
-func listeners(t *testing.T, port int) (n int) {
+func listeners(t testing.TB, port int) (n int) {
 	t.Helper()
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
 		text, err := os.ReadFile(table)
@@ -193,7 +193,7 @@ type reply struct {
 }
 
 // member returns a text member of a JSON body.
-func (r reply) member(t *testing.T, name string) string {
+func (r reply) member(t testing.TB, name string) string {
 	t.Helper()
 	var m map[string]any
 	if err := json.Unmarshal([]byte(r.body), &m); err != nil {
@@ -287,7 +287,7 @@ func observe() (*zap.Logger, *observer.ObservedLogs) {
 	return zap.New(core), logs
 }
 
-func runningRuntime(t *testing.T) (rt *runtime) {
+func runningRuntime(t testing.TB) (rt *runtime) {
 	t.Helper()
 	runtimes.Range(func(_, value any) bool {
 		rt = value.(*runtime)

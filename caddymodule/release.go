@@ -85,9 +85,10 @@ func (r *releaser) work(ctx context.Context) (wait time.Duration) {
 		delete(r.due, host)
 	}
 	r.mu.Unlock()
+	issuers, listed := r.issuers(ctx, len(due))
 	for host, at := range due {
 		next := time.Time{}
-		if err := r.release(ctx, host); err != nil {
+		if err := errors.Join(listed, r.release(ctx, host, issuers)); err != nil {
 			if ctx.Err() != nil {
 				return 0
 			}
@@ -109,14 +110,28 @@ func (r *releaser) work(ctx context.Context) (wait time.Duration) {
 	return max(wait, 0)
 }
 
-// release releases a host, in the newest configuration.
-func (r *releaser) release(ctx context.Context, host string) error {
+// issuers are those that something is stored of. Where nothing is due, none are.
+func (r *releaser) issuers(ctx context.Context, due int) ([]string, error) {
+	app := r.runtime.newest()
+	if app == nil || due == 0 {
+		return nil, nil
+	}
+	paths, err := app.ctx.Storage().List(ctx, "certificates", false)
+	for i := range paths {
+		paths[i] = path.Base(paths[i])
+	}
+	return paths, unlessMissing(err)
+}
+
+// release releases a host, in the newest configuration. Its error is the
+// storage's.
+func (r *releaser) release(ctx context.Context, host string, issuers []string) error {
 	app := r.runtime.newest()
 	if app == nil || app.names(host) {
 		return nil
 	}
 	// Storage first: what is in memory would otherwise be loaded from it again.
-	if err := r.unstore(ctx, app.ctx.Storage(), host, r.ownedSince(host)); err != nil {
+	if err := r.unstore(ctx, app.ctx.Storage(), host, issuers); err != nil {
 		return err
 	}
 	loaded, err := app.ctx.AppIfConfigured("tls")
@@ -124,7 +139,10 @@ func (r *releaser) release(ctx context.Context, host string) error {
 		return nil // no certificates at all
 	}
 	if automatic, ok := loaded.(*caddytls.TLS); ok {
-		return evict(ctx, automatic, host)
+		// One that stays was not had automatically: it is a file somebody named.
+		if err := evict(ctx, automatic, host); err != nil && ctx.Err() == nil {
+			r.log.Warn("a certificate could not be dropped from memory", "host", host, "error", err)
+		}
 	}
 	return nil
 }
@@ -144,23 +162,20 @@ func (r *releaser) ownedSince(host string) time.Time {
 	return time.Time{}
 }
 
-// unstore deletes what is stored of a host's certificates, of every issuer; of a
-// host that is somebody's only what is older than that.
-func (r *releaser) unstore(ctx context.Context, storage certmagic.Storage, host string, since time.Time) error {
-	issuers, err := storage.List(ctx, "certificates", false)
-	if err != nil {
-		return unlessMissing(err)
-	}
+// unstore deletes what is stored of a host's certificates; of a host that is
+// somebody's only what is older than that.
+func (r *releaser) unstore(ctx context.Context, storage certmagic.Storage, host string, issuers []string) error {
+	since := r.ownedSince(host)
 	var errs []error
 	for _, issuer := range issuers {
-		info, err := storage.Stat(ctx, certmagic.StorageKeys.SiteCert(path.Base(issuer), host))
+		info, err := storage.Stat(ctx, certmagic.StorageKeys.SiteCert(issuer, host))
 		if err != nil || !since.IsZero() && !info.Modified.Before(since) {
 			errs = append(errs, unlessMissing(err))
 			continue
 		}
-		err = storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(path.Base(issuer), host))
+		err = storage.Delete(ctx, certmagic.StorageKeys.CertsSitePrefix(issuer, host))
 		if errs = append(errs, unlessMissing(err)); err == nil {
-			r.log.Info("the certificate of a host that is gone was released", "host", host, "issuer", path.Base(issuer))
+			r.log.Info("the certificate of a host that is gone was released", "host", host, "issuer", issuer)
 		}
 	}
 	return errors.Join(errs...)

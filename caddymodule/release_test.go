@@ -144,7 +144,7 @@ func TestReleaseSpares(t *testing.T) {
 		t.Error("which hosts the configuration names is not known")
 	}
 	r := newReleaser(runningRuntime(t), s.services(), newLog(runningRuntime(t)))
-	if err := r.release(t.Context(), "acme.auth.example.com"); err != nil {
+	if err := r.release(t.Context(), "acme.auth.example.com", nil); err != nil {
 		t.Error(err)
 	}
 	if s.served("acme.auth.example.com") != wildcard {

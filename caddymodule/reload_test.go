@@ -103,7 +103,7 @@ func poolSize(p *caddy.UsagePool) (n int) {
 	return n
 }
 
-func eventually(t *testing.T, what string, holds func() bool) {
+func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(10 * time.Second)
 	for !holds() {

@@ -24,6 +24,7 @@ type balancer struct {
 	mu     sync.Mutex
 	target int
 	open   map[net.Conn]bool
+	health []int // ports; empty while everybody is led to target
 }
 
 func newBalancer(t *testing.T) *balancer {
@@ -62,9 +63,13 @@ func (b *balancer) to(node int) {
 func (b *balancer) serve(c net.Conn) {
 	defer c.Close()
 	b.mu.Lock()
+	if len(b.health) > 0 {
+		b.next()
+	}
 	port := b.ports[b.target]
 	b.open[c] = true
 	b.mu.Unlock()
+	defer func() { b.mu.Lock(); delete(b.open, c); b.mu.Unlock() }()
 	node, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return
@@ -74,11 +79,40 @@ func (b *balancer) serve(c net.Conn) {
 	_, _ = io.Copy(c, node)
 }
 
+// spread leads each connection from now on to the next node that says it is well.
+func (b *balancer) spread(health ...int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.health = health
+}
+
+// next makes the target the next node that is well; b.mu is held.
+func (b *balancer) next() {
+	for range b.ports {
+		b.target = (b.target + 1) % len(b.ports)
+		if well(b.health[b.target]) {
+			return
+		}
+	}
+}
+
+// well asks a node's health.
+func well(port int) bool {
+	c := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := c.Get(fmt.Sprintf("http://127.0.0.1:%d/health", port))
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
+}
+
 // cluster is two processes over one PostgreSQL behind one port.
 type cluster struct {
 	gateway
 	balancer *balancer
 	nodes    [2]*process
+	configs  [2]string
+	health   []int // ports
 }
 
 // startCluster starts both nodes at the same time, on an empty database.
@@ -95,20 +129,71 @@ func startCluster(t *testing.T) *cluster {
 			"keys RS256 ES256 EdDSA", fmt.Sprintf("keys RS256 ES256 EdDSA\n\t\tsecret %q\n\t\tport %d\n\t\tcontrol_plane control_plane {\n\t\t\tdatabase main\n\t\t}\n\t\tdatabase main postgres %q",
 				"one secret for both nodes, as 256 bits are", c.port, dsn),
 		).Replace(config)
+		ports, err := freePorts(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.health, c.configs[i] = append(c.health, ports[0]), withHealth(t, config, ports[0])
 		c.balancer.ports = append(c.balancer.ports, g.port)
-		c.nodes[i] = launch(t, g, config)
+		c.nodes[i] = launch(t, g, c.configs[i])
 	}
-	for i, p := range c.nodes {
-		within(t, 60*time.Second, fmt.Sprintf("node %d answers", i), func() bool {
-			select {
-			case <-p.done:
-				t.Fatalf("node %d ended: %s", i, p.output)
-			default:
-			}
-			return p.answers()
-		})
+	for i := range c.nodes {
+		c.await(t, i)
 	}
 	return c
+}
+
+// withHealth adds what the page of options shows for a balancer to ask.
+func withHealth(t *testing.T, config string, port int) string {
+	t.Helper()
+	for _, b := range blocks(t, "caddyfile", "docs/configuration.md") {
+		_, site, ok := strings.Cut(b.text, "}\n\nhttp://:8081 {")
+		if !ok {
+			continue
+		}
+		return strings.Replace(config, "grace_period 1s", "grace_period 10s\n\tshutdown_delay 1s", 1) + fmt.Sprintf("\nhttp://:%d {", port) + site
+	}
+	t.Fatal("the page shows no site for a balancer")
+	return ""
+}
+
+// await waits until a node answers.
+func (c *cluster) await(t *testing.T, i int) {
+	t.Helper()
+	p := c.nodes[i]
+	within(t, 60*time.Second, fmt.Sprintf("node %d answers", i), func() bool {
+		select {
+		case <-p.done:
+			t.Fatalf("node %d ended: %s", i, p.output)
+		default:
+		}
+		return p.answers()
+	})
+}
+
+// TestRollingRestart: nodes that are restarted one after the other, behind a
+// balancer that asks for their health, drop nothing: every request is answered at
+// the first try. (What a killed node takes with it, TestTwoNodes looks at.)
+func TestRollingRestart(t *testing.T) {
+	c := startCluster(t)
+	c.balancer.to(0)
+	l := newReloadLoad(t, &c.gateway)
+	within(t, soon, "the other node knows the tenant", func() bool { _, err := c.nodes[1].tlsOf(t, c.host("acme")); return err == nil })
+	c.balancer.spread(c.health...)
+	stop := l.start(false)
+	for i := range c.nodes {
+		old := c.nodes[i]
+		old.stop(t)
+		c.nodes[i] = launch(t, *old.gateway, c.configs[i])
+		c.await(t, i)
+		served := l.served.Load()
+		within(t, 20*time.Second, "both nodes serve", func() bool { return l.served.Load() > served+50 })
+	}
+	stop()
+	t.Logf("%d requests, %d asked again, %d failed", l.served.Load(), l.again.Load(), l.failed.Load())
+	if l.failed.Load() > 0 || l.again.Load() > 0 {
+		t.Errorf("%d requests failed and %d were dropped, the first: %v", l.failed.Load(), l.again.Load(), l.failure())
+	}
 }
 
 // soon is by when a change at one node is known to the other (C1.9). Nodes look
