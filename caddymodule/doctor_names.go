@@ -109,8 +109,9 @@ func checkPrivateNetworks(c *doctorConfig) (list []finding) {
 // they are on this machine.
 func checkSecretFiles(c *doctorConfig) (list []finding) {
 	for _, s := range c.secrets() {
-		path, is := strings.CutPrefix(s.value, "{file.")
-		if path, is = strings.CutSuffix(path, "}"); !is || !filepath.IsAbs(path) {
+		path, begins := strings.CutPrefix(s.value, "{file.")
+		path, ends := strings.CutSuffix(path, "}")
+		if !begins || !ends || !filepath.IsAbs(path) {
 			continue
 		}
 		info, err := os.Stat(path)

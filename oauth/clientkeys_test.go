@@ -275,8 +275,10 @@ func TestA25JWKSURIAnswers(t *testing.T) {
 			f.web.serve(address, page)
 		}
 		id := f.keyed("acme", map[string]any{"jwks_uri": address}).text("client_id")
-		if f.proves("acme", id, "RS256", key, "") || f.proves("acme", id, "RS256", key, "") {
-			t.Errorf("%s: it proves the client", name)
+		for range 2 {
+			if f.proves("acme", id, "RS256", key, "") {
+				t.Errorf("%s: it proves the client", name)
+			}
 		}
 		if n := f.web.times(address); n != 1 {
 			t.Errorf("%s: asked %d times", name, n)
