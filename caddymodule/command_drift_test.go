@@ -131,14 +131,15 @@ func TestDriftUnreachable(t *testing.T) {
 	s.tenant("widgets")
 	s.run("sync", "status", "--wait").holds(t, "2 of 2 tenants")
 	lost, _ := s.services().directory.ByID("acme")
-	if err := s.services().pool.Forget(t.Context(), lost); err != nil {
-		t.Fatal(err)
-	}
 	files, err := filepath.Glob(filepath.Join(s.dir, "data", "*", "acme.db"))
 	if err != nil || len(files) != 1 {
 		t.Fatalf("files: %v %v", files, err)
 	}
 	if err := os.Remove(files[0]); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	// Only now: what comes by in the background would open it again.
+	if err := s.services().pool.Forget(t.Context(), lost); err != nil {
 		t.Fatal(err)
 	}
 	x := s.run("sync", "drift")

@@ -113,7 +113,7 @@ func (p *Pages) servePage(w http.ResponseWriter, r *http.Request, path string) e
 	case callbackPath:
 		return p.serveCallback(w, r)
 	}
-	if page, ok := ticketPages[path]; ok {
+	if page, ok := ticketPages[path]; ok && !r.URL.Query().Has("state") {
 		return p.serveTicket(w, r, page)
 	}
 	screen, ok := screenAt(path)
@@ -155,6 +155,10 @@ func (p *Pages) serveScreen(w http.ResponseWriter, r *http.Request, screen Scree
 		err := s.submit(screen)
 		if err == nil {
 			s.redirect(w, resumePath)
+			return nil
+		}
+		if next := elsewhere(""); errors.As(err, &next) {
+			s.redirect(w, string(next))
 			return nil
 		}
 		if problem = problemOf(err); problem == nil {

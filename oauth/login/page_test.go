@@ -60,6 +60,13 @@ var shots = []struct {
 	{"signup-rules", func(h *house) *httptest.ResponseRecorder {
 		return h.post("acme", "/u/signup", "email", "bob@example.com", "password", "Password")
 	}},
+	{"reset-password", func(h *house) *httptest.ResponseRecorder { return h.do("acme", call{to: "/u/reset-password"}) }},
+	{"reset-password-wrong", func(h *house) *httptest.ResponseRecorder {
+		return h.post("acme", "/u/reset-password", "email", "bob at example.com")
+	}},
+	{"reset-password-sent", func(h *house) *httptest.ResponseRecorder {
+		return h.do("acme", call{to: "/u/reset-password-sent"})
+	}},
 	{"organization", func(h *house) *httptest.ResponseRecorder { return h.do("acme", call{to: "/u/organization"}) }},
 	{"organization-unknown", func(h *house) *httptest.ResponseRecorder {
 		return h.post("acme", "/u/organization", "organization", "nowhere")

@@ -27,20 +27,31 @@ func (p *Pages) serveChangePassword(w http.ResponseWriter, r *http.Request) {
 		p.preflight(w, r)
 		return
 	}
-	level := time.NewTimer(resetTime)
-	defer level.Stop()
-	if err := p.requestReset(w, r); err != nil {
-		p.refuse(w, r, err)
-		return
-	}
-	select {
-	case <-level.C:
-	case <-r.Context().Done():
+	if err := p.levelled(r.Context(), func() error { return p.requestReset(w, r) }); err != nil {
+		if r.Context().Err() == nil { // else nobody waits for the answer
+			p.refuse(w, r, err)
+		}
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(http.StatusOK)
 	_, _ = io.WriteString(w, "We've just sent you an email to reset your password.") // the caller is gone: nobody to tell
+}
+
+// levelled does what succeeds in the same time for every address: an error comes at
+// once, also that of a caller who has gone.
+func (p *Pages) levelled(ctx context.Context, work func() error) error {
+	level := time.NewTimer(resetTime)
+	defer level.Stop()
+	if err := work(); err != nil {
+		return err
+	}
+	select {
+	case <-level.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (p *Pages) requestReset(w http.ResponseWriter, r *http.Request) error {
@@ -80,18 +91,26 @@ func (p *Pages) requestReset(w http.ResponseWriter, r *http.Request) error {
 	if !slices.ContainsFunc(list, func(o offered) bool { return o.Name == given.text("connection") }) {
 		return refused(http.StatusBadRequest, "invalid_request", "The connection is not enabled for the client")
 	}
-	return p.mailReset(r.Context(), client, given)
+	return p.mailReset(r.Context(), resetWish{client, given.text("connection"), given.text("email"), given.text("organization")})
+}
+
+// resetWish is who asked for the mail, and for whom.
+type resetWish struct {
+	client       *tenancy.Client
+	connection   string // name
+	email        string
+	organization string // id or name; "" for none
 }
 
 // mailReset sends the mail where the address is somebody's. Who was sent one a moment
 // ago gets no other, whoever asks for it.
-func (p *Pages) mailReset(ctx context.Context, client *tenancy.Client, given signupBody) error {
-	email := tenancy.FoldEmail(given.text("email"))
+func (p *Pages) mailReset(ctx context.Context, wish resetWish) error {
+	email := tenancy.FoldEmail(wish.email)
 	e := tenancy.Event{
-		Type: "fcpr", Description: "There is no such user", ClientID: client.ID, ClientName: client.Name, Connection: given.text("connection"), UserName: email,
+		Type: "fcpr", Description: "There is no such user", ClientID: wish.client.ID, ClientName: wish.client.Name, Connection: wish.connection, UserName: email,
 	}
 	defer func() { p.record(ctx, e) }()
-	user, err := tenancy.Users.First(ctx, "connection = ? AND email = ?", given.text("connection"), email)
+	user, err := tenancy.Users.First(ctx, "connection = ? AND email = ?", wish.connection, email)
 	if errors.Is(err, tenancy.ErrNotFound) || err == nil && email == "" {
 		return nil
 	}
@@ -100,7 +119,7 @@ func (p *Pages) mailReset(ctx context.Context, client *tenancy.Client, given sig
 		return err
 	}
 	e.UserID = user.ID
-	org, err := memberOf(ctx, user, given.text("organization"))
+	org, err := memberOf(ctx, user, wish.organization)
 	if err != nil {
 		return err
 	}

@@ -22,11 +22,12 @@ type Screen struct {
 	Show func(s *step, problem *Problem) (view any, err error)
 
 	// Submit stores the result of what a person entered. A [Problem] as error
-	// shows the screen again; any other, an error page.
+	// shows the screen again, an elsewhere sends the browser there, and any other
+	// shows an error page.
 	Submit func(s *step) error
 }
 
-var screens = []Screen{loginScreen, signupScreen, organizationScreen, pickerScreen, consentScreen, deviceScreen}
+var screens = []Screen{loginScreen, signupScreen, resetScreen, sentScreen, organizationScreen, pickerScreen, consentScreen, deviceScreen}
 
 func screenAt(path string) (Screen, bool) {
 	for _, screen := range screens {

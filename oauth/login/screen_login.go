@@ -19,6 +19,7 @@ type loginView struct {
 	Fixed          bool   // it cannot be another
 	UsernameLabel  string
 	SignUp         string // address of the sign-up screen; empty where there is none
+	Reset          string // address where a new password is asked for; empty where there is none
 	FocusPassword  bool   // the name is known: go on with the password
 	FocusSomething bool   // no error summary has the focus
 
@@ -61,6 +62,11 @@ func showLogin(s *step, problem *Problem) (any, error) {
 	v.FocusPassword = v.Username != ""
 	if signUp {
 		v.SignUp = s.url(joinPath)
+	}
+	if reset, err := s.resets(); err != nil {
+		return nil, err
+	} else if reset {
+		v.Reset = s.url(forgotPath)
 	}
 	return v, nil
 }

@@ -41,7 +41,7 @@ func showSignup(s *step, problem *Problem) (any, error) {
 	}
 	v := signupView{
 		Email: cmp.Or(s.invitedEmail(), s.field("email")), Fixed: s.invitation != nil, Username: s.field("username"), AskUsername: requiresUsername(c),
-		Rules: tenancy.PasswordPolicy(c.Options).Rules(), Login: s.url(loginPath) + "&screen=login",
+		Rules: tenancy.PasswordPolicy(c.Options).Rules(), Login: s.login(),
 		FocusSomething: problem == nil,
 	}
 	if s.form == nil && !v.Fixed {
@@ -67,7 +67,7 @@ func (s *step) signUpConnection() (offered, error) {
 		return offered{}, &failure{
 			Status: http.StatusForbidden, Title: "Sign-up is closed",
 			Message: "New accounts cannot be made here. If you already have one, log in instead.",
-			Return:  s.url(loginPath) + "&screen=login",
+			Return:  s.login(),
 		}
 	}
 	return c, nil

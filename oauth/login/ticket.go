@@ -14,7 +14,7 @@ import (
 
 const (
 	verifyTemplate    = "email-verification"
-	resetTemplate     = "reset-password"
+	resetTemplate     = "choose-password"
 	ticketDone        = "ticket-done"
 	verifiedMessage   = "Your email address is confirmed."
 	passwordIsChanged = "Your password is changed."

@@ -344,6 +344,6 @@ func (s *step) upstreamFailed(c offered, err error) error {
 	return &failure{
 		Status: http.StatusBadGateway, Title: "Logging in there did not work",
 		Message: "The identity provider did not confirm who you are. Try again, or log in another way.",
-		Return:  s.url(loginPath) + "&screen=login",
+		Return:  s.login(),
 	}
 }

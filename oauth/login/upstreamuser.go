@@ -49,7 +49,7 @@ func (s *step) returnUpstream(c offered, id *upstream.Identity, user *tenancy.Us
 		e := s.event("f", "user is blocked", c.Name)
 		e.UserID, e.UserName = user.ID, userName(user)
 		s.pages.record(s.ctx, e)
-		return &failure{Status: errBlockedUser.Status, Message: errBlockedUser.Message, Return: s.url(loginPath) + "&screen=login"}
+		return &failure{Status: errBlockedUser.Status, Message: errBlockedUser.Message, Return: s.login()}
 	}
 	if err := s.describe(c, user, id); err != nil {
 		return err

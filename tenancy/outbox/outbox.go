@@ -134,6 +134,20 @@ func (o *Outbox) Send(ctx context.Context, m mail.Message) error {
 	return nil
 }
 
+// Sends reports whether the entered tenant has a way for mail.
+func (o *Outbox) Sends(ctx context.Context) (bool, error) {
+	o.prepare()
+	t, err := tenancy.Current(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = o.wayOf(ctx, t)
+	if errors.Is(err, ErrNoWay) || errors.Is(err, ErrOff) || errors.Is(err, ErrNoSender) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // idDomain is what makes the ids of messages those of this installation (RFC 5322
 // section 3.6.4).
 func idDomain(ctx context.Context) string {
