@@ -94,7 +94,7 @@ func (o operation) answer(r *http.Request, rep *reporter) (result any, err error
 	if err != nil {
 		return nil, &tenancy.Error{Status: http.StatusServiceUnavailable, Code: "not_configured", Message: err.Error()}
 	}
-	s, leave, err := app.runtime.visit()
+	s, leave, err := app.runtime.visit(r.Context())
 	if err != nil {
 		return nil, &tenancy.Error{Status: http.StatusServiceUnavailable, Code: "not_ready", Message: err.Error(), Hint: "try again in a moment"}
 	}

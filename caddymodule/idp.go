@@ -59,7 +59,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 		h.recovered(recover(), answer, r, id)
 		observeRequest(r.URL.Path, t, statusOf(answer, err), time.Since(began))
 	}()
-	s, leave, notReady := h.runtime.visit()
+	s, leave, notReady := h.runtime.visit(r.Context())
 	if notReady != nil {
 		unavailable(id).answer(answer, r)
 		return nil

@@ -61,7 +61,7 @@ func (m *MatchTenant) Provision(ctx caddy.Context) error {
 // be known, the error is answered with 503: a request is neither let through nor
 // turned away by mistake.
 func (m *MatchTenant) MatchWithError(r *http.Request) (bool, error) {
-	s, leave, err := m.runtime.visit()
+	s, leave, err := m.runtime.visit(r.Context())
 	if err != nil {
 		return false, caddyhttp.Error(http.StatusServiceUnavailable, err)
 	}

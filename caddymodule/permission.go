@@ -64,8 +64,8 @@ func (a *App) checkOnDemand(ctx caddy.Context) error {
 // the control plane, of a tenant that exists, or that is a custom domain in status
 // ready (contract C1.10). It is asked at
 // every handshake for a name without a certificate in memory, by anybody.
-func (p *Permission) CertificateAllowed(_ context.Context, name string) error {
-	s, leave, err := p.runtime.visit()
+func (p *Permission) CertificateAllowed(ctx context.Context, name string) error {
+	s, leave, err := p.runtime.visit(ctx)
 	if err != nil {
 		return fmt.Errorf("whether %s is a tenant's cannot be told yet: %w", name, err)
 	}

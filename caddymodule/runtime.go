@@ -25,7 +25,8 @@ type runtime struct {
 	storeKey string
 	visitors visitors
 
-	services atomic.Pointer[services] // nil until open: answer 503
+	services atomic.Pointer[services] // nil until open
+	opened   chan struct{}            // closed once services are there
 	going    atomic.Bool              // whether started holds any
 
 	// log is the logger of the newest started configuration: those of older ones
@@ -54,7 +55,7 @@ func newRuntime(a *App) (*runtime, error) {
 	if err != nil {
 		return nil, err
 	}
-	rt := &runtime{store: taken.(*store), storeKey: key}
+	rt := &runtime{store: taken.(*store), storeKey: key, opened: make(chan struct{})}
 	rt.config = App{
 		BaseDomain: a.BaseDomain, Admin: a.Admin, Client: a.Client, Database: a.Database, Keys: a.Keys, Sync: a.Sync,
 		ControlPlane: a.ControlPlane, Inherit: a.Inherit, Logs: a.Logs, Backups: a.Backups, RateLimit: a.RateLimit, Access: a.Access, ManagementAliases: a.ManagementAliases, Port: a.Port, hosts: a.hosts,
@@ -82,6 +83,7 @@ func (rt *runtime) start(a *App) error {
 			return err
 		}
 		rt.services.Store(s)
+		close(rt.opened)
 		s.greet(like[0])
 	}
 	rt.started = append(rt.started, a)
@@ -214,10 +216,23 @@ func (v *visitors) drain(d time.Duration) {
 // errNotReady is why a request cannot be served yet, or no longer.
 var errNotReady = errors.New("starting or shutting down")
 
-// visit counts a request in and returns what serves it. leave must be called
-// unless err is set.
-func (rt *runtime) visit() (s *services, leave func(), err error) {
-	s = rt.services.Load()
+// startPatience is how long a request waits that comes before the start is done.
+// Caddy starts its apps in any order: servers may listen for a moment already.
+const startPatience = 5 * time.Second
+
+// visit counts a request in and returns what serves it, waiting for a start under
+// way. leave must be called unless err is set.
+func (rt *runtime) visit(ctx context.Context) (s *services, leave func(), err error) {
+	if s = rt.services.Load(); s == nil {
+		patience := time.NewTimer(startPatience)
+		defer patience.Stop()
+		select {
+		case <-rt.opened:
+			s = rt.services.Load()
+		case <-ctx.Done():
+		case <-patience.C:
+		}
+	}
 	if s == nil || !rt.visitors.enter() {
 		return nil, nil, errNotReady
 	}

@@ -50,7 +50,7 @@ func insufficient(needed []string, scope string) *refusal {
 // request is answered with: a refusal, or where a browser is sent. The database is
 // not held longer than the check takes.
 func (h *TenantAuth) check(r *http.Request) (*tenancy.Tenant, *oauth.Claims, *browser, *refusal) {
-	s, leave, notReady := h.runtime.visit()
+	s, leave, notReady := h.runtime.visit(r.Context())
 	if notReady != nil {
 		return nil, nil, nil, everywhere(unavailable(requestID(r)))
 	}

@@ -63,20 +63,33 @@ func (b *balancer) to(node int) {
 func (b *balancer) serve(c net.Conn) {
 	defer c.Close()
 	b.mu.Lock()
-	if len(b.health) > 0 {
-		b.next()
-	}
-	port := b.ports[b.target]
 	b.open[c] = true
 	b.mu.Unlock()
 	defer func() { b.mu.Lock(); delete(b.open, c); b.mu.Unlock() }()
-	node, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	node, err := b.dial()
 	if err != nil {
 		return
 	}
 	defer node.Close()
 	go func() { _, _ = io.Copy(node, c); _ = node.Close() }()
 	_, _ = io.Copy(c, node)
+}
+
+// dial connects to the target. Of nodes that are asked for their health the next one
+// gets what one refuses: a node that starts may be well a moment before it listens.
+func (b *balancer) dial() (node net.Conn, err error) {
+	for range b.ports {
+		b.mu.Lock()
+		if len(b.health) > 0 {
+			b.next()
+		}
+		port := b.ports[b.target]
+		b.mu.Unlock()
+		if node, err = net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			return node, nil
+		}
+	}
+	return nil, err
 }
 
 // spread leads each connection from now on to the next node that says it is well.

@@ -72,7 +72,7 @@ func (l *lockedBuffer) String() string {
 func startProcess(t testing.TB, g gateway, caddyfile string) *process {
 	t.Helper()
 	p := launch(t, g, caddyfile)
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute) // a disk that is busy with other files
 	for {
 		if p.answers() {
 			return p
@@ -114,7 +114,7 @@ func launch(t testing.TB, g gateway, caddyfile string) *process {
 }
 
 func (p *process) answers() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.issuer("")+".well-known/openid-configuration", nil)
 	if err != nil {

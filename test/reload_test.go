@@ -183,7 +183,7 @@ type reloadLoad struct {
 	people  []*person
 
 	served, again, failed atomic.Int64
-	first                 atomic.Pointer[error] // failure
+	first, dropped        atomic.Pointer[error] // failure, and connection that ended with nothing said
 }
 
 // person has a refresh token that is replaced at each use.
@@ -252,10 +252,12 @@ func (l *reloadLoad) start(keep ...bool) (stop func()) {
 	return func() { cancel(); clients.Wait() }
 }
 
-// failure is the first one, or nil.
+// failure is the first one; where none failed, why the first was asked again.
 func (l *reloadLoad) failure() error {
-	if first := l.first.Load(); first != nil {
-		return *first
+	for _, p := range []*atomic.Pointer[error]{&l.first, &l.dropped} {
+		if err := p.Load(); err != nil {
+			return *err
+		}
 	}
 	return nil
 }
@@ -289,6 +291,7 @@ func (l *reloadLoad) send(c *http.Client, method, link string, form url.Values) 
 				return nil, fmt.Errorf("%s %s, try %d: %w", method, link, try, err)
 			}
 			l.again.Add(1)
+			l.dropped.CompareAndSwap(nil, &err)
 			time.Sleep(time.Duration(try) * 20 * time.Millisecond)
 			continue
 		}
