@@ -58,12 +58,18 @@ func createEmailTemplate(ctx context.Context, c *Call) (any, error) {
 	})
 }
 
-func changeEmailTemplate(ctx context.Context, c *Call) (any, error) {
-	name := c.param("template")
+// templateGiven is the template in effect that a request names, and what it says.
+func templateGiven(ctx context.Context, c *Call) (name string, doc document, err error) {
+	name = c.param("template")
 	if _, err := found(tenancy.EmailTemplateOf(ctx, name))(templateEntity); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	doc, err := c.object()
+	doc, err = c.object()
+	return name, doc, err
+}
+
+func changeEmailTemplate(ctx context.Context, c *Call) (any, error) {
+	name, doc, err := templateGiven(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +83,7 @@ func changeEmailTemplate(ctx context.Context, c *Call) (any, error) {
 
 // replaceEmailTemplate writes the whole template that is in effect anew.
 func replaceEmailTemplate(ctx context.Context, c *Call) (any, error) {
-	name := c.param("template")
-	if _, err := found(tenancy.EmailTemplateOf(ctx, name))(templateEntity); err != nil {
-		return nil, err
-	}
-	doc, err := c.object()
+	name, doc, err := templateGiven(ctx, c)
 	if err != nil {
 		return nil, err
 	}
